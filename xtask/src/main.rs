@@ -40,8 +40,9 @@ Usage: cargo xtask TASK
                              install and use each file of a release where nothing else is (as root)
   oracle [GROUP] [--require-all] [--keep]
                              let tools that no one here wrote judge our output
-  torture [--minutes N] [--seed S] [--images N] [--jobs J] [--save DIR] [--json]
+  torture [--minutes N] [--seed S] [--images N] [--jobs J] [--save DIR] [--json], torture --case DIR
                              random images through random chains of conversions, compared with a model
+                             (as root also unpacked); --case runs a saved chain
   newer [--again]            make the directory with the newer peers for oracle and bench (as root, by
                              debootstrap; IMGCONV_NEWER names another directory)
   bench [goals] [--only JOB] [--size MB], bench scaling [--model], bench memory [--only INPUT],

@@ -1,9 +1,11 @@
 //! `cargo xtask torture`: random images through random chains of conversions of the built program,
 //! compared with the model of `crates/dev/torture`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use imgconv_torture::case;
+use imgconv_torture::outcome::World;
 use imgconv_torture::run::{self, Options, Summary};
 
 use crate::process::{Profile, Result, installed, program, target, value};
@@ -17,6 +19,12 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
             .map(|text| text.parse().map_err(|_| wrong(text)))
             .transpose()
     };
+    if let Some(folder) = value(arguments, "--case")? {
+        let program = program(arguments, Profile::Dev)?;
+        let world = World::new(&program, installed("umoci"));
+        let result = case::run(Path::new(folder), &world);
+        return result.map_err(|fault| format!("{}: {}", fault.class, fault.account));
+    }
     let minutes = number("--minutes")?;
     let images = number("--images")?;
     let jobs = number("--jobs")?.and_then(|jobs| usize::try_from(jobs).ok());
@@ -57,6 +65,7 @@ fn print(summary: &Summary) {
         println!("{times:>7}  {loss}");
     }
     let each = |done: u64| format!("{done} ({:.1}/s)", done as f64 / summary.seconds);
+    println!("{} ACIs came back byte for byte", count.exact);
     println!(
         "torture: seeds from {}: {} chains, images {}, steps {}, trees {}, by umoci {}, repeated {}, {:.0} s",
         summary.seed,

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imgconv_tar::{Entry, EntryKind, Time};
 
-use crate::dialect::{self, Dialect};
+use crate::dialect::{self, Dialect, Sparse};
 use crate::recipe::{self, Body, Item};
 
 type Path = Vec<u8>;
@@ -63,15 +63,19 @@ impl Random {
 #[derive(Clone, Debug, Default)]
 pub struct Layer {
     members: Vec<(Item, Dialect)>,
+    /// The files that are written with holes, by their numbers, each with its form.
+    sparse: BTreeMap<usize, Sparse>,
 }
 
 impl Layer {
     /// The layer as a tar.
     pub fn tar(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        for (item, dialect) in &self.members {
+        for (at, (item, dialect)) in self.members.iter().enumerate() {
+            let sparse = self.sparse.get(&at).and_then(|form| form.member(item));
             // If a dialect can't express a member, PAX can.
-            let member = dialect.member(item).or_else(|| Dialect::Pax.member(item));
+            let member = sparse.or_else(|| dialect.member(item));
+            let member = member.or_else(|| Dialect::Pax.member(item));
             out.extend(member.unwrap_or_default());
         }
         dialect::end(&mut out);
@@ -88,13 +92,39 @@ impl Layer {
     pub fn without(&self, gone: std::ops::Range<usize>) -> Self {
         let members = self.members.iter().enumerate();
         let left = members.filter(|(at, _)| !gone.contains(at));
+        let sparse = self.sparse.iter().filter(|(at, _)| !gone.contains(*at));
+        let moved = |at: &usize| {
+            if *at >= gone.end {
+                at - gone.len()
+            } else {
+                *at
+            }
+        };
         Self {
             members: left.map(|(_, member)| member.clone()).collect(),
+            sparse: sparse.map(|(at, form)| (moved(at), *form)).collect(),
         }
     }
 
-    /// Keeps the members for which `keep` is true.
+    /// Gives some files holes at both ends, in any sparse form.
+    pub fn make_sparse(&mut self, random: &mut Random) {
+        for (at, (item, _)) in self.members.iter_mut().enumerate() {
+            let is_file = item.entry.kind == EntryKind::Regular && !item.body.is_empty();
+            let is_marker = split(&plain(&item.entry.path)).1.starts_with(b".wh.");
+            if is_file && !is_marker && item.entry.path != b"manifest" && random.percent(20) {
+                item.body
+                    .splice(0..0, vec![0; random.pick(&[0, 512, 1000])]);
+                item.body
+                    .resize(item.body.len() + random.pick(&[0, 1, 4096]), 0);
+                item.entry.size = item.body.len() as u64;
+                self.sparse.insert(at, random.pick(&Sparse::ALL));
+            }
+        }
+    }
+
+    /// Keeps the members for which `keep` is true, without holes.
     pub fn retain(&mut self, mut keep: impl FnMut(&Item) -> bool) {
+        self.sparse.clear();
         self.members.retain(|(item, _)| keep(item));
     }
 
@@ -186,7 +216,8 @@ fn aci_members(seed: u64, manifest: &str) -> (Layer, Random) {
     let at = random.pick(&[0, members.len(), members.len() / 2]);
     let spelled = random.pick(&Dialect::ALL);
     members.insert(at, (Item { entry, body }, spelled));
-    (Layer { members }, random)
+    let sparse = BTreeMap::new();
+    (Layer { members, sparse }, random)
 }
 
 /// The path without empty parts and parts that mean nothing.
@@ -256,6 +287,7 @@ impl Image {
         });
         Layer {
             members: members.collect(),
+            sparse: BTreeMap::new(),
         }
     }
 

@@ -54,7 +54,7 @@ pub struct Image {
     pub diff_ids: Vec<String>,
     /// True if umoci can read the layers: it knows no zstd.
     pub old_codecs: bool,
-    /// True if every name in the layers is UTF-8, as a table of contents needs.
+    /// True if every name in the layers is UTF-8 and no file has holes, as a table of contents needs.
     pub is_text: bool,
     /// True if a layer has got the files of eStargz.
     pub stargz: bool,

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use imgconv_testkit::{read_text, write_file};
 
-use crate::chain::Fault;
-use crate::run::Recipe;
-use crate::{Failure, Result};
+use crate::outcome::{Count, Fault, World};
+use crate::recipe::Recipe;
+use crate::{Failure, Result, chain};
 
 /// Writes `README`, `steps`, the start as a place, and the layers in the form of `testdata/images`.
 ///
@@ -50,11 +50,33 @@ pub fn save(recipe: &Recipe, seed: u64, fault: &Fault, folder: &Path) -> Result<
     Ok(())
 }
 
+/// Runs a saved chain.
+///
+/// # Errors
+/// If the program and the model differ, or the folder holds no chain.
+pub fn run(folder: &Path, world: &World) -> std::result::Result<(), Fault> {
+    let archive = folder.join("start.tar");
+    let start = if archive.is_file() {
+        archive
+    } else {
+        folder.join("start")
+    };
+    let wrong = |error: std::io::Error| Fault::from(Failure::new(error.to_string()));
+    let work = tempfile::tempdir().map_err(wrong)?;
+    chain::replay(
+        &start,
+        &steps(folder)?,
+        world,
+        work.path(),
+        &mut Count::default(),
+    )
+}
+
 /// Reads the steps of a saved chain.
 ///
 /// # Errors
 /// If there are none.
-pub fn steps(folder: &Path) -> Result<Vec<u64>> {
+fn steps(folder: &Path) -> Result<Vec<u64>> {
     let text = read_text(&folder.join("steps"))?;
     let number = |line: &str| {
         line.parse()

@@ -1,93 +1,16 @@
 //! Chains of conversions: the program goes from place to place, and after each step the place is
 //! read and compared with what the model expects there.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use imgconv_testkit::random::Random;
-use imgconv_testkit::registry::{Registry, Stored};
+use imgconv_testkit::registry::Stored;
 
-use crate::Failure;
 use crate::belief::{Entry, Here, Image, Kind, full_name, read};
+use crate::outcome::{Checked, Count, Fault, World};
 use crate::subject::{Form, Subject};
 use crate::tree::Tree;
 use crate::walk::Walk;
-
-/// What a run needs besides the subject.
-#[derive(Debug)]
-pub struct World {
-    /// The program under test.
-    pub program: PathBuf,
-    /// True if umoci judges some trees too.
-    pub umoci: bool,
-    /// A registry of this thread alone.
-    pub registry: Registry,
-}
-
-/// What was done.
-#[derive(Clone, Debug, Default)]
-pub struct Count {
-    /// Chains.
-    pub chains: u64,
-    /// Images of all subjects.
-    pub images: u64,
-    /// Conversions and other changes.
-    pub steps: u64,
-    /// Trees that were compared with the model's.
-    pub trees: u64,
-    /// Trees of umoci that were compared with the model's.
-    pub umoci: u64,
-    /// Losses, each `OUTCOME FIELD` in general form, and how often each was reported.
-    pub losses: BTreeMap<String, u64>,
-    /// ACIs that came back byte for byte.
-    pub exact: u64,
-    /// Steps that were done twice, to compare digests.
-    pub repeated: u64,
-}
-
-impl Count {
-    /// Adds what another thread did.
-    pub fn add(&mut self, other: &Self) {
-        self.chains += other.chains;
-        self.images += other.images;
-        self.steps += other.steps;
-        self.trees += other.trees;
-        self.umoci += other.umoci;
-        self.exact += other.exact;
-        self.repeated += other.repeated;
-        for (loss, count) in &other.losses {
-            *self.losses.entry(loss.clone()).or_default() += count;
-        }
-    }
-}
-
-/// A difference between the program and the model.
-#[derive(Clone, Debug)]
-pub struct Fault {
-    /// The kind of the difference: shrinking keeps it.
-    pub class: String,
-    /// The whole account.
-    pub account: String,
-}
-
-impl Fault {
-    /// Makes a fault of a kind.
-    pub fn new(class: &str, account: impl Into<String>) -> Self {
-        Self {
-            class: class.to_owned(),
-            account: account.into(),
-        }
-    }
-}
-
-impl From<Failure> for Fault {
-    fn from(failure: Failure) -> Self {
-        Self::new("reading", failure.to_string())
-    }
-}
-
-/// The result of a check.
-pub type Checked<T = ()> = std::result::Result<T, Fault>;
 
 /// Runs a chain: the steps are seeds, each of which becomes a step that is possible where the chain
 /// stands then.
@@ -101,12 +24,75 @@ pub fn run(
     folder: &Path,
     count: &mut Count,
 ) -> Checked {
+    let here = start(subject, folder)?;
+    count.chains += 1;
+    count.images += subject.images() as u64;
+    go(here, steps, world, folder, count)
+}
+
+/// Runs the steps of a saved chain from the saved place, of which the model believes what it reads.
+///
+/// # Errors
+/// If the program and the model differ, or an ACI has dependencies, which are not read.
+pub fn replay(
+    place: &Path,
+    steps: &[u64],
+    world: &World,
+    folder: &Path,
+    count: &mut Count,
+) -> Checked {
+    let is_layout = place.join("index.json").is_file();
+    let (kind, scheme) = match (is_layout, place.is_dir()) {
+        (true, _) => (Kind::Layout, "oci"),
+        (false, true) => (Kind::Acis, "aci-tree"),
+        (false, false) => (Kind::DockerArchive, "docker-archive"),
+    };
+    let found = read(kind, place)?;
+    let (about, named): (Vec<_>, Vec<_>) = found
+        .iter()
+        .partition(|entry| entry.subject.is_some() && entry.images.is_empty());
+    let mut entries = Vec::new();
+    for entry in named {
+        let images: Vec<Image> = entry.images.iter().map(Image::of).collect();
+        if images
+            .iter()
+            .any(|image| image.facts.contains_key("dependencies"))
+        {
+            return Err(Fault::new(
+                "model",
+                "the dependencies of an ACI are not read",
+            ));
+        }
+        let is_about =
+            |other: &&&crate::place::Entry| other.subject.as_ref() == Some(&entry.digest);
+        entries.push(Entry {
+            name: full_name(&entry.name),
+            images,
+            is_index: entry.is_index,
+            digest: entry.digest.clone(),
+            inside: entry.others.clone(),
+            about: about
+                .iter()
+                .filter(is_about)
+                .map(|other| other.digest.clone())
+                .collect(),
+        });
+    }
+    let locator = format!("{scheme}:{}", place.display());
+    let path = place.to_path_buf();
+    let here = Here {
+        kind,
+        locator,
+        path,
+        entries,
+    };
+    go(here, steps, world, folder, count)
+}
+
+fn go(mut here: Here, steps: &[u64], world: &World, folder: &Path, count: &mut Count) -> Checked {
     let mut empty = Stored::default();
     empty.referrers = true;
     *world.registry.stored() = empty;
-    let mut here = start(subject, folder)?;
-    count.chains += 1;
-    count.images += subject.images() as u64;
     let mut done = Vec::new();
     for (number, seed) in steps.iter().enumerate() {
         let mut random = Random::new(*seed);
@@ -189,7 +175,10 @@ fn start(subject: &Subject, folder: &Path) -> Checked<Here> {
             about: Vec::new(),
         });
     }
-    for artifact in found.iter().filter(|entry| entry.name.is_empty() && kind != Kind::Acis) {
+    for artifact in found
+        .iter()
+        .filter(|entry| entry.name.is_empty() && kind != Kind::Acis)
+    {
         let about = entries
             .iter_mut()
             .find(|entry| Some(&entry.digest) == artifact.subject.as_ref());

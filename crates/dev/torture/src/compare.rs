@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::belief::{Entry, Exact, Image, Kind, full_name, plain_platform, platform};
-use crate::chain::{Checked, Fault};
 use crate::facts::{self, Facts};
+use crate::outcome::{Checked, Fault};
 use crate::place::{self, Family, list_of, text};
 use crate::tree::Tree;
 use crate::walk::{Change, Walk};
@@ -204,15 +204,23 @@ impl Walk<'_> {
             true => (BTreeSet::new(), known.clone()),
             false => facts::lost(&known, to),
         };
-        if to == Family::Aci && let Some(aci) = &image.aci {
+        if to == Family::Aci
+            && let Some(aci) = &image.aci
+        {
             let own = aci.0.iter().filter(|(key, _)| {
                 facts::is_of_aci(key) && !["dependencies", "pathWhitelist"].contains(&key.as_str())
             });
             expected.extend(own.map(|(key, value)| (key.clone(), value.clone())));
             // The label of the ACI that comes back means an annotation too, which was not there.
             let key = "annotations.org.opencontainers.image.version";
-            if aci.1.is_none() && image.untagged && !expected.contains_key(key) && !name.ends_with(":latest") {
-                losses.insert("synthesised annotations.\"org.opencontainers.image.version\"".to_owned());
+            if aci.1.is_none()
+                && image.untagged
+                && !expected.contains_key(key)
+                && !name.ends_with(":latest")
+            {
+                losses.insert(
+                    "synthesised annotations.\"org.opencontainers.image.version\"".to_owned(),
+                );
                 let version = name.rsplit(':').next().unwrap_or_default();
                 expected.insert(key.to_owned(), Value::from(version));
             }
@@ -260,7 +268,9 @@ impl Walk<'_> {
             return Err(Fault::new("facts", differences.join("\n")));
         }
         self.layers(image, layers, change, kind, read)?;
-        if to != Family::Aci && let Some(rendered) = image.rendered.take() {
+        if to != Family::Aci
+            && let Some(rendered) = image.rendered.take()
+        {
             image.tree = rendered;
         }
         if let Some(limit) = change.clamp {

@@ -160,13 +160,18 @@ pub fn of_aci(manifest: &Value) -> Facts {
         facts.insert(key, json!(value));
     }
     // Documents that were an image before say themselves what their annotations were.
-    let is_made = annotations.keys().any(|name| name.starts_with("imgconv.") && name.ends_with(".manifest"));
+    let is_made = annotations
+        .keys()
+        .any(|name| name.starts_with("imgconv.") && name.ends_with(".manifest"));
     if !is_made {
         let mut implied = vec![
             ("created", facts.get("created").cloned()),
             ("authors", facts.get("author").cloned()),
         ];
-        implied.push(("version", labels.get("version").map(|version| json!(version))));
+        implied.push((
+            "version",
+            labels.get("version").map(|version| json!(version)),
+        ));
         for (name, value) in implied {
             let value = value.unwrap_or_default();
             if !is_empty(&value) {
@@ -390,4 +395,58 @@ pub fn differences(expected: &Facts, found: &Facts) -> Vec<String> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_format_loses_what_it_cannot_hold() {
+        let config = json!({
+            "os": "linux", "architecture": "amd64", "comment": "c",
+            "config": { "Env": ["A=1", "A=2"], "StopSignal": "9", "Labels": { "a.b": "" } },
+        });
+        let facts = of_documents(
+            &config,
+            &json!({ "k.k": "v", "imgconv.aci.manifest": "{}" }),
+        );
+        let losses = |to| lost(&facts, to).0.into_iter().collect::<Vec<_>>();
+        assert_eq!(losses(Family::Oci), [""; 0]);
+        assert_eq!(losses(Family::Docker), ["dropped annotations.k.k"]);
+        let of_aci = [
+            "approximated config.Env[\"A=1\"]",
+            "dropped comment",
+            "dropped config.StopSignal",
+        ];
+        assert_eq!(losses(Family::Aci), of_aci);
+        assert!(losses(Family::Rootfs).contains(&"dropped config.Labels.\"a.b\"".to_owned()));
+    }
+
+    #[test]
+    fn merged_steps_stay_as_steps_without_a_layer() {
+        let steps = |list: &[(&str, bool)]| {
+            let step = |(made_by, is_empty): &(&str, bool)| ((*made_by).to_owned(), *is_empty);
+            list.iter().map(step).collect::<Vec<_>>()
+        };
+        let before = steps(&[("a", false), ("env", true), ("b", false), ("c", false)]);
+        let once = merged(before, 1);
+        let all = [
+            ("a", false),
+            ("env", true),
+            ("b", true),
+            ("c", true),
+            ("imgconv squash", false),
+        ];
+        assert_eq!(once, steps(&all));
+        let again = merged(once, 0);
+        let all = [
+            ("a", true),
+            ("env", true),
+            ("b", true),
+            ("c", true),
+            ("imgconv squash", false),
+        ];
+        assert_eq!(again, steps(&all));
+    }
 }

@@ -59,7 +59,7 @@ pub struct Image {
     pub layers: Vec<Layer>,
     /// The merged tree.
     pub tree: Tree,
-    /// True if all names and targets in the layers are UTF-8.
+    /// True if all names and targets in the layers are UTF-8, and no file is written with holes.
     pub is_text: bool,
 }
 
@@ -406,9 +406,9 @@ fn image(
 
 fn is_text(members: &[Member]) -> bool {
     let is_utf8 = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
-    members
-        .iter()
-        .all(|member| is_utf8(&member.path) && is_utf8(&member.link))
+    let is_text =
+        |member: &Member| is_utf8(&member.path) && is_utf8(&member.link) && !member.is_sparse;
+    members.iter().all(is_text)
 }
 
 /// Unpacks gzip and zstd, told by their first bytes (RFC 1952, RFC 8878).

@@ -5,13 +5,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use imgconv_testkit::random::Random;
-use imgconv_testkit::registry::Registry;
 use imgconv_testkit::write_file;
 use serde_json::{Value, json};
 
-use crate::chain::{self, Count, Fault, World};
-use crate::subject::Subject;
+use crate::outcome::{Count, Fault, World};
+use crate::recipe::{Recipe, once};
 use crate::{Failure, Result, case, shrink};
 
 /// How to run.
@@ -68,45 +66,6 @@ impl Summary {
     }
 }
 
-/// A subject and the seeds of its steps.
-#[derive(Clone, Debug)]
-pub struct Recipe {
-    /// Where the chain starts.
-    pub subject: Subject,
-    /// The seeds of the steps.
-    pub steps: Vec<u64>,
-}
-
-impl Recipe {
-    /// Makes the chain of a seed.
-    pub fn of(seed: u64) -> Self {
-        let mut random = Random::new(seed);
-        let subject = Subject::random(&mut random, 4);
-        let count = 2 + random.below(5);
-        let steps = (0..count).map(|_| random.next()).collect();
-        Self { subject, steps }
-    }
-}
-
-/// Runs a chain in a folder of its own.
-///
-/// # Errors
-/// If the program and the model differ.
-pub fn once(recipe: &Recipe, world: &World, count: &mut Count) -> std::result::Result<(), Fault> {
-    let wrong = |error: std::io::Error| Fault::from(Failure::new(error.to_string()));
-    let folder = tempfile::Builder::new()
-        .prefix("imgconv-torture-")
-        .tempdir()
-        .map_err(wrong)?;
-    let result = chain::run(&recipe.subject, &recipe.steps, world, folder.path(), count);
-    result.map_err(|mut fault| {
-        fault.account = fault
-            .account
-            .replace(&*folder.path().to_string_lossy(), "T");
-        fault
-    })
-}
-
 /// Runs chains until the time or the number of images is reached, or too many have failed.
 ///
 /// # Errors
@@ -118,11 +77,7 @@ pub fn run(options: &Options) -> Result<Summary> {
     let mut broken = Ok(());
     std::thread::scope(|scope| {
         let work = || -> Result<()> {
-            let world = World {
-                program: options.program.clone(),
-                umoci: options.umoci,
-                registry: Registry::start(),
-            };
+            let world = World::new(&options.program, options.umoci);
             while !ends.load(Ordering::Relaxed) {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
                 let (recipe, mut count) = (Recipe::of(seed), Count::default());

@@ -1,7 +1,7 @@
 //! A failed chain made smaller, as long as it fails in the same way.
 
-use crate::chain::{Count, Fault, World};
-use crate::run::{Recipe, once};
+use crate::outcome::{Count, Fault, World};
+use crate::recipe::{Recipe, once};
 use crate::subject::{Aci, Form};
 
 use serde_json::{Map, Value};
@@ -94,7 +94,9 @@ fn acis(recipe: &Recipe, at: usize) -> Option<Recipe> {
             });
         }
         for below in 0..aci.dependencies.len() {
-            add(&|acis| drop(acis[number].dependencies.remove(below)));
+            add(&|acis| {
+                acis[number].dependencies.remove(below);
+            });
         }
         for path in 0..aci.whitelist.len() {
             add(&|acis| drop(acis[number].whitelist.remove(path)));
@@ -102,18 +104,32 @@ fn acis(recipe: &Recipe, at: usize) -> Option<Recipe> {
         for key in aci.manifest.keys() {
             add(&|acis| drop(acis[number].manifest.remove(key)));
         }
-        for key in aci.manifest.get("app").and_then(Value::as_object).into_iter().flat_map(Map::keys) {
+        for key in aci
+            .manifest
+            .get("app")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(Map::keys)
+        {
             let is_needed = ["exec", "user", "group"].contains(&key.as_str());
             if !is_needed {
                 add(&|acis| {
-                    if let Some(app) = acis[number].manifest.get_mut("app").and_then(Value::as_object_mut) {
+                    if let Some(app) = acis[number]
+                        .manifest
+                        .get_mut("app")
+                        .and_then(Value::as_object_mut)
+                    {
                         app.remove(key);
                     }
                 });
             }
         }
         let items: Vec<_> = aci.layer.items().collect();
-        for (item, _) in items.iter().enumerate().filter(|(_, item)| item.entry.path != b"manifest") {
+        for (item, _) in items
+            .iter()
+            .enumerate()
+            .filter(|(_, item)| item.entry.path != b"manifest")
+        {
             add(&|acis| acis[number].layer = acis[number].layer.without(item..item + 1));
         }
         if aci.ending != 0 || aci.is_packed || aci.pins {

@@ -119,14 +119,22 @@ impl Subject {
                 acis.push(next);
             }
             let entries = Vec::new();
-            return Self { form, entries, acis };
+            return Self {
+                form,
+                entries,
+                acis,
+            };
         }
         let mut shared = Vec::new();
         let entries = (0..count)
             .map(|at| entry(random, form, at, &mut shared))
             .collect();
         let acis = Vec::new();
-        Self { form, entries, acis }
+        Self {
+            form,
+            entries,
+            acis,
+        }
     }
 
     /// The number of images.
@@ -241,8 +249,16 @@ impl Subject {
         for aci in &self.acis {
             let manifest = json!(aci.manifest);
             let (name, version, below) = (&aci.name, &aci.version, &aci.dependencies);
-            let _ = writeln!(out, "aci {name}:{version} dependencies={below:?} pins={}", aci.pins);
-            let _ = writeln!(out, "  whitelist {:?} ending {} packed={}", aci.whitelist, aci.ending, aci.is_packed);
+            let _ = writeln!(
+                out,
+                "aci {name}:{version} dependencies={below:?} pins={}",
+                aci.pins
+            );
+            let _ = writeln!(
+                out,
+                "  whitelist {:?} ending {} packed={}",
+                aci.whitelist, aci.ending, aci.is_packed
+            );
             let _ = writeln!(out, "  manifest {manifest}");
             for line in aci.layer.lines() {
                 let _ = writeln!(out, "    {line}");
@@ -286,16 +302,21 @@ impl Aci {
             labels.push(json!({ "name": "version", "value": self.version }));
         }
         manifest.insert("labels".into(), json!(labels));
-        let below: Vec<Value> = self.dependencies.iter().map(|at| {
-            let mut dependency = json!({ "imageName": all[*at].name });
-            if !all[*at].version.is_empty() {
-                dependency["labels"] = json!([{ "name": "version", "value": all[*at].version }]);
-            }
-            if self.pins {
-                dependency["imageID"] = json!(ids[*at]);
-            }
-            dependency
-        }).collect();
+        let below: Vec<Value> = self
+            .dependencies
+            .iter()
+            .map(|at| {
+                let mut dependency = json!({ "imageName": all[*at].name });
+                if !all[*at].version.is_empty() {
+                    dependency["labels"] =
+                        json!([{ "name": "version", "value": all[*at].version }]);
+                }
+                if self.pins {
+                    dependency["imageID"] = json!(ids[*at]);
+                }
+                dependency
+            })
+            .collect();
         if !below.is_empty() {
             manifest.insert("dependencies".into(), json!(below));
         }
@@ -345,7 +366,11 @@ impl Aci {
         }
         tree.add_all(&self.members())?;
         if !self.whitelist.is_empty() {
-            let listed: Vec<_> = self.whitelist.iter().map(|path| plain(path.as_bytes())).collect();
+            let listed: Vec<_> = self
+                .whitelist
+                .iter()
+                .map(|path| plain(path.as_bytes()))
+                .collect();
             tree.keep(&listed);
             tree.name_empty();
         }
@@ -471,6 +496,7 @@ fn member(item: &Item) -> Member {
         device: entry.device,
         xattrs: xattrs.collect(),
         body: item.body.clone(),
+        is_sparse: false,
     }
 }
 
@@ -547,19 +573,22 @@ fn entry(random: &mut Random, form: Form, at: usize, shared: &mut Vec<Stored>) -
 }
 
 fn aci(random: &mut Random, at: usize, all: &[Aci]) -> Aci {
-    let dependencies: Vec<usize> =
-        (0..all.len()).filter(|_| random.percent(30)).collect();
+    let dependencies: Vec<usize> = (0..all.len()).filter(|_| random.percent(30)).collect();
     // Readers that render ACIs one by one, and those that merge their members, differ where a link
     // of one ACI is a directory of another.
     let layer = loop {
         let mut layer = random::aci_layer(random.next(), "{}");
         layer.retain(|item| at + 1 == 4 || item.entry.link.is_empty());
+        layer.make_sparse(random);
         if layer.items().count() > 1 {
             break layer;
         }
     };
     let mut aci = Aci {
-        name: format!("{}{at}", random.pick(&["example.com/aci", "example.com/team/a-b"])),
+        name: format!(
+            "{}{at}",
+            random.pick(&["example.com/aci", "example.com/team/a-b"])
+        ),
         version: random.pick(&["1.0.0", "2", "1.0-rc", ""]).to_owned(),
         manifest: Map::new(),
         layer,
@@ -578,12 +607,15 @@ fn aci(random: &mut Random, at: usize, all: &[Aci]) -> Aci {
         aci.whitelist = text.into_iter().filter(|_| random.percent(60)).collect();
     }
     for (key, value) in [
-        ("annotations", json!([
-            { "name": "created", "value": "2020-01-02T03:04:05Z" },
-            { "name": "authors", "value": "A" },
-            { "name": "homepage", "value": "https://x.example" },
-            { "name": "example.com/note", "value": "n\n\u{e9}" },
-        ])),
+        (
+            "annotations",
+            json!([
+                { "name": "created", "value": "2020-01-02T03:04:05Z" },
+                { "name": "authors", "value": "A" },
+                { "name": "homepage", "value": "https://x.example" },
+                { "name": "example.com/note", "value": "n\n\u{e9}" },
+            ]),
+        ),
         ("vendor", json!({ "x": [1, null] })),
     ] {
         if random.percent(30) {
@@ -605,18 +637,33 @@ fn app(random: &mut Random) -> Value {
     });
     let fields = [
         ("workingDirectory", json!("/srv")),
-        ("environment", json!([{ "name": "B", "value": "2" }, { "name": "A", "value": "" }])),
+        (
+            "environment",
+            json!([{ "name": "B", "value": "2" }, { "name": "A", "value": "" }]),
+        ),
         ("supplementaryGIDs", json!([10, 20])),
-        ("eventHandlers", json!([{ "name": "pre-start", "exec": ["/x"] }])),
-        ("isolators", json!([{ "name": "resource/cpu", "value": { "limit": "1" } }])),
-        ("mountPoints", random.pick(&[
-            json!([{ "name": "volume-data", "path": "/data" }]),
-            json!([{ "name": "work", "path": "/w", "readOnly": true }]),
-        ])),
-        ("ports", random.pick(&[
-            json!([{ "name": "80-tcp", "protocol": "tcp", "port": 80 }]),
-            json!([{ "name": "http", "protocol": "tcp", "port": 80 }]),
-        ])),
+        (
+            "eventHandlers",
+            json!([{ "name": "pre-start", "exec": ["/x"] }]),
+        ),
+        (
+            "isolators",
+            json!([{ "name": "resource/cpu", "value": { "limit": "1" } }]),
+        ),
+        (
+            "mountPoints",
+            random.pick(&[
+                json!([{ "name": "volume-data", "path": "/data" }]),
+                json!([{ "name": "work", "path": "/w", "readOnly": true }]),
+            ]),
+        ),
+        (
+            "ports",
+            random.pick(&[
+                json!([{ "name": "80-tcp", "protocol": "tcp", "port": 80 }]),
+                json!([{ "name": "http", "protocol": "tcp", "port": 80 }]),
+            ]),
+        ),
         ("userAnnotations", json!({ "note": "n" })),
         ("userLabels", json!({ "team": "t" })),
     ];
@@ -636,7 +683,8 @@ fn image(random: &mut Random, form: Form, platform: &[&str], shared: &mut Vec<St
     {
         layers.push(base.clone());
     } else {
-        for layer in random::image(random.next()) {
+        for mut layer in random::image(random.next()) {
+            layer.make_sparse(random);
             let compression = match form {
                 Form::Layout => random.pick(&["none", "gzip", "zstd", "gzip"]),
                 Form::DockerArchive | Form::Acis => "none",

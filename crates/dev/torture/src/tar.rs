@@ -59,6 +59,8 @@ pub struct Member {
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The content of a file, holes as zeros.
     pub body: Vec<u8>,
+    /// True for a file that is written with its holes.
+    pub is_sparse: bool,
 }
 
 /// What extended headers said about the next member.
@@ -177,6 +179,11 @@ fn member(header: &[u8], extra: &[u8], body: &[u8], said: Extended) -> Result<Me
         device,
         xattrs,
         body,
+        is_sparse: is_old_sparse
+            || said
+                .pax
+                .iter()
+                .any(|(key, _)| key.starts_with(b"GNU.sparse.")),
     })
 }
 
@@ -353,7 +360,8 @@ mod tests {
     #[test]
     fn the_generator_writes_what_the_model_reads() {
         for seed in 0..200 {
-            for layer in random::image(seed) {
+            for mut layer in random::image(seed) {
+                layer.make_sparse(&mut random::Random::new(seed));
                 let read = members(&layer.tar()).unwrap();
                 assert_eq!(read.len(), layer.items().count(), "seed {seed}");
                 for (member, item) in read.iter().zip(layer.items()) {

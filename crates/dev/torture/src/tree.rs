@@ -205,7 +205,11 @@ impl Tree {
             (node.uid, node.gid) = (member.uid, member.gid);
             if node.kind != Kind::Symlink {
                 (node.mode, node.mtime) = (member.mode, member.mtime);
-                if node.xattrs.keys().all(|name| member.xattrs.contains_key(name)) {
+                if node
+                    .xattrs
+                    .keys()
+                    .all(|name| member.xattrs.contains_key(name))
+                {
                     node.xattrs = member.xattrs.clone();
                 }
             }
@@ -272,7 +276,10 @@ impl Tree {
     /// directory makes it.
     pub fn name_empty(&mut self) {
         for (path, at) in &self.names {
-            let is_empty = !self.names.keys().any(|other| other != path && is_within(other, path));
+            let is_empty = !self
+                .names
+                .keys()
+                .any(|other| other != path && is_within(other, path));
             self.nodes[*at].is_implied &= !is_empty;
         }
     }

@@ -10,8 +10,8 @@ use imgconv_testkit::{sha256_hex, write_file};
 use serde_json::{Value, json};
 
 use crate::belief::{Entry, Here, Image, Kind, read};
-use crate::chain::{Checked, Count, Fault, World};
 use crate::facts;
+use crate::outcome::{Checked, Count, Fault, World};
 use crate::place::{self, Family, list_of, text};
 use crate::{Failure, disk};
 
@@ -162,7 +162,11 @@ impl Walk<'_> {
             }
         }
         // A clamped ACI names every directory, which would replace those of its dependencies.
-        let renders = here.entries.iter().flat_map(|entry| &entry.images).any(|image| image.rendered.is_some());
+        let renders = here
+            .entries
+            .iter()
+            .flat_map(|entry| &entry.images)
+            .any(|image| image.rendered.is_some());
         if self.random.percent(10) && !(is_aci && renders) {
             let limit = self.random.pick(&[0, 1_000_000_000, 1_500_000_000]);
             change.clamp = Some(limit);
@@ -224,7 +228,11 @@ impl Walk<'_> {
             more.extend(["--name".to_owned(), name.clone()]);
             entries[0].name = name;
         }
-        if entries.iter().flat_map(|entry| &entry.images).any(|image| image.rendered.is_some()) {
+        if entries
+            .iter()
+            .flat_map(|entry| &entry.images)
+            .any(|image| image.rendered.is_some())
+        {
             more.extend(["--deps".to_owned(), here.locator.clone()]);
         }
         Origin {
@@ -388,7 +396,11 @@ impl Walk<'_> {
         }
         let kind = self.random.pick(&kinds);
         let is_unnamed = here.entries.iter().any(|entry| entry.name.is_empty());
-        let renders = here.entries.iter().flat_map(|entry| &entry.images).any(|image| image.rendered.is_some());
+        let renders = here
+            .entries
+            .iter()
+            .flat_map(|entry| &entry.images)
+            .any(|image| image.rendered.is_some());
         if is_unnamed || renders || here.kind == Kind::Registry || here.kind == Kind::Dir {
             return self.convert(here, Kind::Layout);
         }
@@ -532,7 +544,7 @@ impl Walk<'_> {
     fn unpack(&mut self, here: &Here) -> Checked {
         let entry = self.random.pick(&here.entries);
         let image = self.random.pick(&entry.images);
-        if here.kind == Kind::Acis || !entry.about.is_empty() {
+        if !self.world.root || here.kind == Kind::Acis || !entry.about.is_empty() {
             return Ok(());
         }
         let source = match (here.kind, here.entries.len()) {
@@ -572,6 +584,10 @@ impl Walk<'_> {
             .map_err(|error| Failure::io(Path::new("umoci"), &error))?;
         if !output.status.success() {
             let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            // umoci 0.4 does not know the old sparse members of GNU tar.
+            if stderr.contains("unknown typeflag") {
+                return Ok(());
+            }
             return Err(Fault::new("umoci", stderr));
         }
         let mut found = disk::read(&target)?;

@@ -75,7 +75,9 @@ impl Tree {
         let changes = self.changes.as_ref();
         let spelled = self.arena.inode(id).named || !self.arena.name(id).starts_with(b".wh.");
         let implied = || self.arena.children(id).next().is_some() && !self.arena.inode(id).named;
-        spelled && !(self.implies && implied()) && changes.is_none_or(|changes| changes.is_written(id))
+        spelled
+            && !(self.implies && implied())
+            && changes.is_none_or(|changes| changes.is_written(id))
     }
 
     /// Returns the names of the whiteouts in a directory, in byte order.

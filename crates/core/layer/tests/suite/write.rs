@@ -189,7 +189,10 @@ fn h5a_retain_names_no_directory_that_the_aci_did_not_name() {
         applied.tar(b"")
     };
     let base = aci(&[&["a/!700", "b/!710"]]).tar(b"");
-    let tars = [base, keep(&["a/x=1", "b/y=2", "c/z=3"], &["a/x", "b", "c/z"])];
+    let tars = [
+        base,
+        keep(&["a/x=1", "b/y=2", "c/z=3"], &["a/x", "b", "c/z"]),
+    ];
     let applied = apply_tars(&tars, Semantics::Aci, &env()).unwrap();
     // A directory of a dependency keeps its attributes below a file; a listed directory without
     // anything below it needs an entry, or nobody would make it.
