@@ -83,7 +83,10 @@ pub struct Entry {
 type Files = BTreeMap<String, Vec<u8>>;
 
 /// Documents and blobs by their digests.
-struct Blobs<'a>(Box<dyn Fn(&str) -> Option<Vec<u8>> + 'a>);
+struct Blobs<'a>(Box<Get<'a>>);
+
+/// Finds bytes by their digest.
+type Get<'a> = dyn Fn(&str) -> Option<Vec<u8>> + 'a;
 
 impl Blobs<'_> {
     /// The bytes of a descriptor, compared with its digest and size.
