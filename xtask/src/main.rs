@@ -19,6 +19,7 @@ mod oracle;
 mod picture;
 mod process;
 mod tidy;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,9 @@ Usage: cargo xtask TASK
   oracle [GROUP] [--require-all] [--keep] [--record]
                              let tools that no one here wrote judge our output; --record puts the
                              result into testdata/assurance.json, of which docs/assurance.md is made
+  torture [--minutes N] [--seed S] [--images N] [--jobs J] [--save DIR] [--json], torture --case DIR
+                             random images through random chains of conversions, compared with a model
+                             (as root also unpacked); --case runs a saved chain
   newer [--again]            make the directory with the newer peers for oracle and bench (as root, by
                              debootstrap; IMGCONV_NEWER names another directory)
   bench [goals] [--only JOB] [--size MB], bench scaling [--model], bench memory [--only INPUT],
@@ -50,13 +54,14 @@ Usage: cargo xtask TASK
                              time, memory and bytes, beside other programs that do the same; all
                              --save writes docs/benchmarks.md
 
-corpus, docs, oracle and bench take `--program PATH` instead of building the program.";
+corpus, docs, oracle, torture and bench take `--program PATH` instead of building the program.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["ci"] => ci::run(),
+        ["torture", rest @ ..] => torture::run(rest),
         ["tidy", rest @ ..] => tidy::run(rest),
         ["corpus", rest @ ..] => corpus::run(rest),
         ["dist", rest @ ..] => dist::run(rest),

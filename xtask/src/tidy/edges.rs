@@ -168,7 +168,11 @@ const EDGES: &[(&str, &[&str])] = &[
         "dev/testkit",
         &["core/model", "core/stream", "core/tar", "core/layer"],
     ),
-    ("xtask", &["app/imgconv", "core/model", "dev/testkit"]),
+    ("dev/torture", &["dev/testkit"]),
+    (
+        "xtask",
+        &["app/imgconv", "core/model", "dev/testkit", "dev/torture"],
+    ),
 ];
 
 /// External packages that only one crate may use, with that crate.

@@ -8,6 +8,89 @@ use crate::recipe::Item;
 
 const BLOCK: usize = 512;
 
+/// A way of writing a file with holes (GNU tar manual, "Sparse Formats").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sparse {
+    /// The old form: a member of type `S`, with the map in the header.
+    Old,
+    /// PAX, version 0.0: a record for each number of the map.
+    Pax00,
+    /// PAX, version 0.1: the map in one record, the name in another.
+    Pax01,
+    /// PAX, version 1.0: the map in front of the content.
+    Pax10,
+}
+
+impl Sparse {
+    /// All forms, the oldest first.
+    pub const ALL: [Self; 4] = [Self::Old, Self::Pax00, Self::Pax01, Self::Pax10];
+
+    /// Writes a file whose zeros at both ends are holes. `None` if the form can't express the member.
+    pub fn member(self, item: &Item) -> Option<Vec<u8>> {
+        let body = &item.body;
+        let from = body.iter().position(|byte| *byte != 0)?;
+        let to = body.iter().rposition(|byte| *byte != 0)? + 1;
+        let (length, real) = (to - from, body.len());
+        let mut stored = Item {
+            entry: item.entry.clone(),
+            body: body[from..to].to_vec(),
+        };
+        let mut put = |key: &str, value: String| {
+            stored
+                .entry
+                .pax
+                .push((key.as_bytes().to_vec(), value.into_bytes()));
+        };
+        let name = item.entry.path.clone();
+        match self {
+            Self::Old => {
+                stored.entry.size = length as u64;
+                return old_sparse(&stored, from, real);
+            }
+            Self::Pax00 => {
+                put("GNU.sparse.size", real.to_string());
+                put("GNU.sparse.numblocks", "1".to_owned());
+                put("GNU.sparse.offset", from.to_string());
+                put("GNU.sparse.numbytes", length.to_string());
+            }
+            Self::Pax01 => {
+                put("GNU.sparse.size", real.to_string());
+                put("GNU.sparse.numblocks", "1".to_owned());
+                put("GNU.sparse.map", format!("{from},{length}"));
+            }
+            Self::Pax10 => {
+                put("GNU.sparse.major", "1".to_owned());
+                put("GNU.sparse.minor", "0".to_owned());
+                put("GNU.sparse.realsize", real.to_string());
+                let mut map = format!("1\n{from}\n{length}\n").into_bytes();
+                map.resize(map.len().next_multiple_of(BLOCK), 0);
+                stored.body.splice(0..0, map);
+            }
+        }
+        if self != Self::Pax00 {
+            stored.entry.pax.push((b"GNU.sparse.name".to_vec(), name));
+            stored.entry.path = b"./GNUSparseFile.1/x".to_vec();
+        }
+        stored.entry.size = stored.body.len() as u64;
+        Dialect::Pax.member(&stored)
+    }
+}
+
+/// Makes the last header before the body that of an old sparse member.
+fn old_sparse(stored: &Item, from: usize, real: usize) -> Option<Vec<u8>> {
+    let mut tar = Dialect::Gnu.member(stored)?;
+    let start = tar.len() - stored.body.len().next_multiple_of(BLOCK) - BLOCK;
+    let mut header = Block(tar[start..start + BLOCK].try_into().ok()?);
+    header.put(156, b"S");
+    let pieces = [from, stored.body.len(), real, 0];
+    for (at, number) in pieces.into_iter().enumerate() {
+        header.put(386 + 12 * at, &octal(12, i64::try_from(number).ok()?)?);
+    }
+    header.put(483, &octal(12, i64::try_from(real).ok()?)?);
+    tar[start..start + BLOCK].copy_from_slice(&header.finish());
+    Some(tar)
+}
+
 /// A way of writing headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {

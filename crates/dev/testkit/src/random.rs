@@ -18,17 +18,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imgconv_tar::{Entry, EntryKind, Time};
 
-use crate::dialect::{self, Dialect};
+use crate::dialect::{self, Dialect, Sparse};
 use crate::recipe::{self, Body, Item};
 
 type Path = Vec<u8>;
 
 /// Numbers that look random, by Steele, Lea and Flood's SplitMix64.
 #[derive(Clone, Debug)]
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// Starts from a seed; the same seed gives the same numbers.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Returns the next number of 64 bits.
+    #[expect(clippy::should_implement_trait, reason = "the numbers do not end")]
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -36,15 +43,18 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    /// Returns a number below `end`, which is above 0.
+    pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).unwrap_or_default()
     }
 
-    fn percent(&mut self, chance: usize) -> bool {
+    /// Returns true in that many of a hundred cases.
+    pub fn percent(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }
 
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+    /// Returns one of the given values, of which there is at least one.
+    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())].clone()
     }
 }
@@ -53,19 +63,74 @@ impl Random {
 #[derive(Clone, Debug, Default)]
 pub struct Layer {
     members: Vec<(Item, Dialect)>,
+    /// The files that are written with holes, by their numbers, each with its form.
+    sparse: BTreeMap<usize, Sparse>,
 }
 
 impl Layer {
     /// The layer as a tar.
     pub fn tar(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        for (item, dialect) in &self.members {
+        for (at, (item, dialect)) in self.members.iter().enumerate() {
+            let sparse = self.sparse.get(&at).and_then(|form| form.member(item));
             // If a dialect can't express a member, PAX can.
-            let member = dialect.member(item).or_else(|| Dialect::Pax.member(item));
+            let member = sparse.or_else(|| dialect.member(item));
+            let member = member.or_else(|| Dialect::Pax.member(item));
             out.extend(member.unwrap_or_default());
         }
         dialect::end(&mut out);
         out
+    }
+
+    /// The members in their order.
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.members.iter().map(|(item, _)| item)
+    }
+
+    /// The layer without some of its members, for looking for the one that matters.
+    #[must_use]
+    pub fn without(&self, gone: std::ops::Range<usize>) -> Self {
+        let members = self.members.iter().enumerate();
+        let left = members.filter(|(at, _)| !gone.contains(at));
+        let sparse = self.sparse.iter().filter(|(at, _)| !gone.contains(*at));
+        let moved = |at: &usize| {
+            if *at >= gone.end {
+                at - gone.len()
+            } else {
+                *at
+            }
+        };
+        Self {
+            members: left.map(|(_, member)| member.clone()).collect(),
+            sparse: sparse.map(|(at, form)| (moved(at), *form)).collect(),
+        }
+    }
+
+    /// Gives some files holes at both ends, in any sparse form.
+    pub fn make_sparse(&mut self, random: &mut Random) {
+        for (at, (item, _)) in self.members.iter_mut().enumerate() {
+            let is_file = item.entry.kind == EntryKind::Regular && !item.body.is_empty();
+            let is_marker = split(&plain(&item.entry.path)).1.starts_with(b".wh.");
+            if is_file && !is_marker && item.entry.path != b"manifest" && random.percent(20) {
+                item.body
+                    .splice(0..0, vec![0; random.pick(&[0, 512, 1000])]);
+                item.body
+                    .resize(item.body.len() + random.pick(&[0, 1, 4096]), 0);
+                item.entry.size = item.body.len() as u64;
+                self.sparse.insert(at, random.pick(&Sparse::ALL));
+            }
+        }
+    }
+
+    /// Keeps the members for which `keep` is true, without holes.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Item) -> bool) {
+        self.sparse.clear();
+        self.members.retain(|(item, _)| keep(item));
+    }
+
+    /// Changes each member.
+    pub fn change(&mut self, change: impl Fn(&mut Item)) {
+        self.members.iter_mut().for_each(|(item, _)| change(item));
     }
 
     /// The members as lines of a recipe.
@@ -93,6 +158,24 @@ pub fn image(seed: u64) -> Vec<Layer> {
 /// directories may come twice, and the tar ends in one of many ways. What no ACI has is left out: markers, paths
 /// twice or through symbolic links, and links to what is not before them.
 pub fn aci(seed: u64, manifest: &str) -> Vec<u8> {
+    let (layer, mut random) = aci_members(seed, manifest);
+    let mut tar = layer.tar();
+    match random.below(5) {
+        0 => tar.truncate(tar.len() - 1024),
+        1 => tar.truncate(tar.len() - 512),
+        2 => tar.resize(tar.len().next_multiple_of(10_240), 0),
+        3 => tar.extend_from_slice(b"bytes after the end"),
+        _ => {}
+    }
+    tar
+}
+
+/// Makes the members of an ACI as [`aci`] does, the manifest among them.
+pub fn aci_layer(seed: u64, manifest: &str) -> Layer {
+    aci_members(seed, manifest).0
+}
+
+fn aci_members(seed: u64, manifest: &str) -> (Layer, Random) {
     let mut random = Random(seed ^ 0xac1);
     let base = image(seed).swap_remove(0);
     let (mut members, mut met) = (Vec::new(), BTreeMap::new());
@@ -101,8 +184,8 @@ pub fn aci(seed: u64, manifest: &str) -> Vec<u8> {
         let path = plain(&entry.path);
         let is_directory = entry.kind == EntryKind::Directory;
         let above = (1..path.len()).filter(|end| path[*end] == b'/');
-        let mut above = above.map(|end| met.insert(path[..end].to_vec(), true));
-        let is_below_file = above.any(|was| was == Some(false));
+        let above: Vec<Path> = above.map(|end| path[..end].to_vec()).collect();
+        let is_below_file = above.iter().any(|above| met.get(above) == Some(&false));
         let is_twice = met.contains_key(&path);
         let target = plain(&entry.link);
         let is_lost = entry.kind == EntryKind::HardLink && met.get(&target) != Some(&false);
@@ -111,6 +194,7 @@ pub fn aci(seed: u64, manifest: &str) -> Vec<u8> {
         if is_below_file || is_twice || is_lost || has_marker || path.is_empty() {
             continue;
         }
+        met.extend(above.into_iter().map(|above| (above, true)));
         met.insert(path, is_directory);
         let below = entry.path.strip_prefix(b"./").unwrap_or(&entry.path);
         entry.path = [b"rootfs/", below].concat();
@@ -132,15 +216,8 @@ pub fn aci(seed: u64, manifest: &str) -> Vec<u8> {
     let at = random.pick(&[0, members.len(), members.len() / 2]);
     let spelled = random.pick(&Dialect::ALL);
     members.insert(at, (Item { entry, body }, spelled));
-    let mut tar = Layer { members }.tar();
-    match random.below(5) {
-        0 => tar.truncate(tar.len() - 1024),
-        1 => tar.truncate(tar.len() - 512),
-        2 => tar.resize(tar.len().next_multiple_of(10_240), 0),
-        3 => tar.extend_from_slice(b"bytes after the end"),
-        _ => {}
-    }
-    tar
+    let sparse = BTreeMap::new();
+    (Layer { members, sparse }, random)
 }
 
 /// The path without empty parts and parts that mean nothing.
@@ -210,6 +287,7 @@ impl Image {
         });
         Layer {
             members: members.collect(),
+            sparse: BTreeMap::new(),
         }
     }
 
@@ -223,7 +301,7 @@ impl Image {
             let is_opaque =
                 self.tree.get(&target) == Some(&EntryKind::Directory) && self.random.percent(30);
             let (directory, name) = match is_opaque {
-                true => (target.clone(), b".wh..wh.opq".to_vec()),
+                true => (target.clone(), b".wh..wh..opq".to_vec()),
                 false if target.is_empty() => continue,
                 false => {
                     let (parent, name) = split(&target);
@@ -601,7 +679,7 @@ mod tests {
             "char ",
             "block ",
             ".wh.",
-            ".wh..wh.opq",
+            ".wh..wh..opq",
             " 6755 ",
             "4294967294",
             "@-1",

@@ -71,6 +71,9 @@ pub struct Tree {
     targets: Cache,
     /// The changes that are written, if not the whole tree is.
     changes: Option<Changes>,
+    /// True if directories that no layer named are written only where nothing is below them: a reader
+    /// makes the others again, and keeps the attributes of a directory that is there.
+    implies: bool,
     /// The paths of the layers, as long as they may be layers of Windows.
     windows: Option<Box<Windows>>,
 }
@@ -95,6 +98,7 @@ impl Tree {
             parents: Cache::default(),
             targets: Cache::default(),
             changes: None,
+            implies: false,
             windows: Some(Box::default()),
         }
     }
@@ -111,7 +115,12 @@ impl Tree {
     /// `pathWhitelist`; ace.md). A listed directory does not keep its children; a hard link keeps
     /// its content even if other paths of the inode are removed. Paths are taken literally, over no
     /// symbolic link; paths that do not exist have no effect.
+    ///
+    /// The tar of the tree then has no entry for a directory that no layer named and that has
+    /// children: an ACI with a whitelist must not replace the attributes of a directory of its
+    /// dependencies.
     pub fn retain(&mut self, paths: &BTreeSet<Vec<u8>>) {
+        self.implies = true;
         let ids = self.arena.ids();
         let mut kept = vec![false; ids as usize];
         kept[ROOT as usize] = true;

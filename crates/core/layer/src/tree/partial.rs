@@ -69,11 +69,15 @@ impl Tree {
     }
 
     /// Says whether a path is written. A directory that no layer named is not if its name begins
-    /// with `.wh.`: it would be read as a whiteout.
+    /// with `.wh.`: it would be read as a whiteout; nor if readers make it for its children, see
+    /// [`retain`](Self::retain).
     pub(crate) fn writes(&self, id: Id) -> bool {
         let changes = self.changes.as_ref();
         let spelled = self.arena.inode(id).named || !self.arena.name(id).starts_with(b".wh.");
-        spelled && changes.is_none_or(|changes| changes.is_written(id))
+        let implied = || self.arena.children(id).next().is_some() && !self.arena.inode(id).named;
+        spelled
+            && !(self.implies && implied())
+            && changes.is_none_or(|changes| changes.is_written(id))
     }
 
     /// Returns the names of the whiteouts in a directory, in byte order.

@@ -181,6 +181,25 @@ fn h5a_retain_keeps_parents_and_contents() {
 }
 
 #[test]
+fn h5a_retain_names_no_directory_that_the_aci_did_not_name() {
+    let keep = |layer: &[&str], paths: &[&str]| {
+        let mut applied = aci(&[layer]);
+        let tree = Arc::get_mut(&mut applied.tree).unwrap();
+        tree.retain(&paths.iter().map(|path| path.as_bytes().to_vec()).collect());
+        applied.tar(b"")
+    };
+    let base = aci(&[&["a/!700", "b/!710"]]).tar(b"");
+    let tars = [
+        base,
+        keep(&["a/x=1", "b/y=2", "c/z=3"], &["a/x", "b", "c/z"]),
+    ];
+    let applied = apply_tars(&tars, Semantics::Aci, &env()).unwrap();
+    // A directory of a dependency keeps its attributes below a file; a listed directory without
+    // anything below it needs an entry, or nobody would make it.
+    assert_eq!(applied.text(), "a/!700 a/x=1 b/ c/ c/z=3");
+}
+
+#[test]
 fn an_unreadable_spool_is_an_error_of_the_stream() {
     let applied = aci(&[&["a=1"]]);
     let empty = Spool::new(&env()).unwrap().freeze().unwrap();
