@@ -1,0 +1,92 @@
+//! The bounds of memory and CPU time on one input.
+//!
+//! Memory is that of Rust's allocator. The C libraries of zstd and xz have an allocator of their own; the limits of
+//! windows and dictionaries bound them.
+
+use std::alloc::System;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use cap::Cap;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
+
+use crate::Target;
+
+/// The allocator of every program that has the targets.
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+/// Inputs run one after the other, since memory and time are those of the whole process.
+static ONE: Mutex<()> = Mutex::new(());
+
+const MIB: usize = 1 << 20;
+
+/// The bounds on one input.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes of memory for an input of any size.
+    pub memory: usize,
+    /// Bytes of memory for each byte of input, on top.
+    pub per_byte: usize,
+    /// CPU time of all threads.
+    pub cpu: Duration,
+}
+
+impl Bounds {
+    /// The bounds of a reader: 64 MiB, 32 bytes for each byte, and 2 seconds.
+    pub const READER: Self = Self {
+        memory: 64 * MIB,
+        per_byte: 32,
+        cpu: Duration::from_secs(2),
+    };
+
+    /// The bounds of a whole conversion, whose encoders have buffers: 192 MiB and 4 seconds.
+    pub const CONVERSION: Self = Self {
+        memory: 192 * MIB,
+        per_byte: 32,
+        cpu: Duration::from_secs(4),
+    };
+}
+
+/// Calls a target with an input. `timed` says whether CPU time counts; a test has no bound of time.
+///
+/// # Panics
+/// If a law of the target does not hold, or the input takes too much time. Too much memory ends the process, at the
+/// allocation that exceeds the bound.
+pub fn run(target: &Target, input: &[u8], timed: bool) {
+    let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let bounds = target.bounds;
+    let most = bounds.memory + input.len() * bounds.per_byte;
+    // The limit is met by no race: other threads of the process are idle.
+    let _ = ALLOCATOR.set_limit(ALLOCATOR.allocated().saturating_add(most));
+    let start = cpu();
+    let lift = Lift;
+    (target.read)(input);
+    drop(lift);
+    let took = cpu().saturating_sub(start);
+    assert!(
+        !timed || took <= bounds.cpu,
+        "{}: {} bytes of input took {took:?} of CPU time, at most {:?} are allowed",
+        target.name,
+        input.len(),
+        bounds.cpu,
+    );
+    drop(one);
+}
+
+/// Lifts the bound of memory at the end, also after a panic.
+struct Lift;
+
+impl Drop for Lift {
+    fn drop(&mut self) {
+        let _ = ALLOCATOR.set_limit(usize::MAX);
+    }
+}
+
+/// Returns the CPU time that all threads of this process have used.
+pub fn cpu() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).unwrap();
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Duration::from_micros(micros.unsigned_abs())
+}
