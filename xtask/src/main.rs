@@ -12,6 +12,7 @@ mod ci;
 mod corpus;
 mod dist;
 mod docs;
+mod fuzz;
 mod members;
 mod newer;
 mod oracle;
@@ -39,6 +40,9 @@ Usage: cargo xtask TASK
                              install and use each file of a release where nothing else is (as root)
   oracle [GROUP] [--require-all] [--keep]
                              let tools that no one here wrote judge our output
+  fuzz [--minutes N | --hours N] [--target T]... [--jobs J] [--json] [--record FILE]
+                             look for inputs that break a reader, guided by the code that they reach;
+                             --record adds the numbers to a file. It needs a C++ compiler
   newer [--again]            make the directory with the newer peers for oracle and bench (as root, by
                              debootstrap; IMGCONV_NEWER names another directory)
   bench [goals] [--only JOB] [--size MB], bench scaling [--model], bench memory [--only INPUT],
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         ["corpus", rest @ ..] => corpus::run(rest),
         ["dist", rest @ ..] => dist::run(rest),
         ["docs", rest @ ..] => docs::run(rest),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["newer", rest @ ..] => newer::run(rest),
         ["oracle", rest @ ..] => oracle::run(rest),
         ["bench", rest @ ..] => bench::run(rest),

@@ -168,6 +168,16 @@ const EDGES: &[(&str, &[&str])] = &[
         "dev/testkit",
         &["core/model", "core/stream", "core/tar", "core/layer"],
     ),
+    (
+        "dev/fuzz",
+        &[
+            "app/imgconv",
+            "core/*",
+            "formats/docker-v2s1",
+            "transports/appc",
+            "dev/testkit",
+        ],
+    ),
     ("xtask", &["app/imgconv", "core/model", "dev/testkit"]),
 ];
 

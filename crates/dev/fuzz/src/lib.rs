@@ -19,6 +19,7 @@
 
 pub mod bounds;
 pub mod cage;
+pub mod differ;
 pub mod repair;
 pub mod targets;
 pub mod tree;
@@ -42,4 +43,17 @@ pub struct Target {
 /// Returns the target of that name.
 pub fn target(name: &str) -> Option<&'static Target> {
     TARGETS.iter().find(|target| target.name == name)
+}
+
+/// Writes the seeds of a target as files, each named by its digest.
+///
+/// # Errors
+/// If a file can't be written.
+pub fn write_seeds(target: &Target, folder: &std::path::Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    for seed in (target.seeds)() {
+        let name = imgconv_testkit::sha256_hex(&seed);
+        std::fs::write(folder.join(&name[..16]), seed)?;
+    }
+    Ok(())
 }

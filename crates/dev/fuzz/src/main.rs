@@ -4,7 +4,6 @@
 //! imgconv-fuzz list                    the names of the targets
 //! imgconv-fuzz seeds TARGET DIR        write the seeds of a target as files
 //! imgconv-fuzz run TARGET FILE…        call a target with files
-//! imgconv-fuzz members FILE…           the members of tars as lines of JSON, for comparing with other readers
 //! ```
 #![expect(
     clippy::print_stdout,
@@ -15,8 +14,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use imgconv_fuzz::{TARGETS, repair, run, target, targets};
-use imgconv_testkit::sha256_hex;
+use imgconv_fuzz::{TARGETS, run, target, write_seeds};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -35,11 +33,8 @@ fn called(words: &[&str]) -> Result<(), String> {
     match words {
         ["list"] => TARGETS.iter().for_each(|target| println!("{}", target.name)),
         ["seeds", name, folder] => {
-            std::fs::create_dir_all(folder).map_err(|error| format!("{folder}: {error}"))?;
-            for seed in (named(name)?.seeds)() {
-                let path = Path::new(folder).join(&sha256_hex(&seed)[..16]);
-                std::fs::write(&path, seed).map_err(|e| format!("{}: {e}", path.display()))?;
-            }
+            let written = write_seeds(named(name)?, Path::new(folder));
+            written.map_err(|error| format!("{folder}: {error}"))?;
         }
         ["run", name, files @ ..] => {
             for file in files {
@@ -47,40 +42,7 @@ fn called(words: &[&str]) -> Result<(), String> {
                 run(named(name)?, &bytes, true);
             }
         }
-        ["members", files @ ..] => {
-            for file in files {
-                let bytes = std::fs::read(file).map_err(|error| format!("{file}: {error}"))?;
-                println!("{}", members(file, &repair::tar(&bytes)));
-            }
-        }
-        _ => return Err("imgconv-fuzz list | seeds TARGET DIR | run TARGET FILE… | members FILE…".to_owned()),
+        _ => return Err("imgconv-fuzz list | seeds TARGET DIR | run TARGET FILE…".to_owned()),
     }
     Ok(())
-}
-
-/// The members of a tar as one line of JSON: names in hexadecimal digits, kind, mode, size, link, digest of the body.
-fn members(file: &str, tar: &[u8]) -> serde_json::Value {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    match targets::members(tar) {
-        Err(error) => serde_json::json!({"file": file, "error": error.to_string()}),
-        Ok(members) => {
-            let members: Vec<_> = members
-                .iter()
-                .map(|(entry, body)| {
-                    serde_json::json!([
-                        hex(&entry.path),
-                        format!("{:?}", entry.kind),
-                        entry.mode,
-                        entry.uid,
-                        entry.gid,
-                        entry.mtime.seconds,
-                        entry.size,
-                        hex(&entry.link),
-                        sha256_hex(body),
-                    ])
-                })
-                .collect();
-            serde_json::json!({"file": file, "members": members})
-        }
-    }
 }

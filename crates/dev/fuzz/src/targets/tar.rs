@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use imgconv_model::{Error, Notes, Result};
-use imgconv_tar::{Entry, Reader};
+use imgconv_tar::{Entry, EntryKind, Reader};
 use imgconv_testkit::random;
 
 use crate::{cage, repair};
@@ -83,13 +83,23 @@ fn frame(bytes: &[u8]) {
     let again = again.unwrap_or_else(|error| panic!("our own tar is refused: {error}"));
     assert_eq!(again.len(), whole.len());
     for ((old, old_body), (new, new_body)) in whole.iter().zip(&again) {
-        let moved = Entry {
-            offset: old.offset,
-            ..new.clone()
-        };
-        assert_eq!(&moved, old, "the canonical form is another member");
+        assert_eq!(plain(new), plain(old), "the canonical form is another member");
         assert!(old_body == new_body, "the canonical form has another body");
     }
+}
+
+/// A member without what the canonical form changes: the offset, the slashes behind the name of a directory, and the
+/// order of the records of PAX.
+fn plain(entry: &Entry) -> Entry {
+    let mut plain = entry.clone();
+    plain.offset = 0;
+    plain.pax.sort();
+    if entry.kind == EntryKind::Directory {
+        while plain.path.len() > 1 && plain.path.ends_with(b"/") {
+            plain.path.pop();
+        }
+    }
+    plain
 }
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {

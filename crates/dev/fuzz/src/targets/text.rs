@@ -49,7 +49,7 @@ pub(super) fn json(bytes: &[u8]) {
             let known = error.code() == Code::Limit
                 || text.contains("occurs twice")
                 || text.contains("byte order mark")
-                || text.contains("range");
+                || text.contains("too large");
             assert!(known || has_private_key(bytes), "{text}, but serde_json reads {value}");
         }
         (Err(_), Err(_)) => {}
@@ -95,7 +95,9 @@ pub(super) fn names(bytes: &[u8]) {
     let _ = Locator::dependencies(text);
     let _ = Reference::parse(text);
     let _ = Shard::parse(text);
-    let _ = imgconv::Rules::read(&[text.to_owned()], &[text.to_owned()], &[text.to_owned()]);
+    if text.len() < 40 {
+        let _ = imgconv::Rules::read(&[], &[], &[text.to_owned()]);
+    }
     let _ = Host::parse(text);
     for protocol in [Protocol::V1, Protocol::V2] {
         if let Ok(location) = Location::parse_as(protocol, text) {
