@@ -3,6 +3,8 @@
 //! The build is that of the tests, with overflow checks and debug assertions, where only the crates of this workspace
 //! are instrumented. Inputs that reach new code stay in `target/fuzz/corpus`, so that the next run continues there.
 
+mod differ;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -122,6 +124,16 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
             false => println!("{name:20} {}", shown(numbers)),
         }
     }
+    if chosen.contains(&"tar") {
+        let tars = ["seeds", "corpus"].map(|kind| folder.join(kind).join("tar"));
+        let tars = [&*tars[0], &*tars[1]];
+        let different = differ::run(&program, &tars, &folder.join("differ"))?;
+        if different > 0 {
+            return Err(format!(
+                "{different} tars are read in another way by others"
+            ));
+        }
+    }
     match findings {
         0 => Ok(()),
         some => Err(format!(
@@ -143,7 +155,10 @@ fn chosen<'a>(arguments: &[&str], known: &[&'a str]) -> Result<Vec<&'a str>> {
     let pairs = arguments.windows(2).filter(|pair| pair[0] == "--target");
     let named: Vec<&str> = pairs.map(|pair| pair[1]).collect();
     if let Some(unknown) = named.iter().find(|name| !known.contains(*name)) {
-        return Err(format!("there is no target {unknown}: {}", known.join(", ")));
+        return Err(format!(
+            "there is no target {unknown}: {}",
+            known.join(", ")
+        ));
     }
     let is_meant = |name: &&&str| named.is_empty() || named.contains(*name);
     Ok(known.iter().filter(is_meant).copied().collect())
@@ -163,7 +178,9 @@ fn build() -> Result<PathBuf> {
     eprintln!("$ cargo build --package=imgconv-fuzz --features=libfuzzer");
     match command.status() {
         Ok(status) if status.success() => Ok(target()?.join("debug/imgconv-fuzz-guided")),
-        Ok(status) => Err(format!("cargo build: {status}; libFuzzer needs a C++ compiler")),
+        Ok(status) => Err(format!(
+            "cargo build: {status}; libFuzzer needs a C++ compiler"
+        )),
         Err(error) => Err(format!("cargo: {error}")),
     }
 }
@@ -205,7 +222,10 @@ fn one(program: &Path, name: &str, seconds: f64, folder: &Path) -> Result<Number
         if new.is_empty() && !text.contains("Test unit written") {
             let last: Vec<&str> = text.lines().rev().take(20).collect();
             let last: Vec<&str> = last.into_iter().rev().collect();
-            return Err(format!("{name} failed without an input:\n{}", last.join("\n")));
+            return Err(format!(
+                "{name} failed without an input:\n{}",
+                last.join("\n")
+            ));
         }
         numbers.findings += 1;
         for path in new {
@@ -238,7 +258,10 @@ fn smaller(program: &Path, name: &str, path: &Path) -> Result {
     let mut command = fuzzer(program, name, Path::new(&log))?;
     command
         .args(["-minimize_crash=1", SMALLER, HANGS])
-        .arg(format!("-exact_artifact_path={}", Path::new(&small).display()))
+        .arg(format!(
+            "-exact_artifact_path={}",
+            Path::new(&small).display()
+        ))
         .arg(path);
     wait(command.spawn().map_err(|e| e.to_string())?)?;
     Ok(())
@@ -275,7 +298,8 @@ fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
 /// The number behind a word in the output of libFuzzer.
 fn stat(text: &str, name: &str) -> u64 {
     let line = text.lines().rev().find_map(|line| line.strip_prefix(name));
-    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+    line.and_then(|number| number.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// The last number behind `cov:`.

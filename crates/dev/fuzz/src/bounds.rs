@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cap::Cap;
 
-use crate::Target;
+use crate::target::Target;
 
 /// The allocator of every program that has the targets.
 #[global_allocator]
@@ -17,35 +17,6 @@ static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
 /// Inputs run one after the other, since memory and time are those of the whole process.
 static ONE: Mutex<()> = Mutex::new(());
-
-const MIB: usize = 1 << 20;
-
-/// The bounds on one input.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Bytes of memory for an input of any size.
-    pub memory: usize,
-    /// Bytes of memory for each byte of input, on top.
-    pub per_byte: usize,
-    /// CPU time of all threads.
-    pub cpu: Duration,
-}
-
-impl Bounds {
-    /// The bounds of a reader: 64 MiB, 32 bytes for each byte, and 2 seconds.
-    pub const READER: Self = Self {
-        memory: 64 * MIB,
-        per_byte: 32,
-        cpu: Duration::from_secs(2),
-    };
-
-    /// The bounds of a whole conversion, whose encoders have buffers: 192 MiB and 4 seconds.
-    pub const CONVERSION: Self = Self {
-        memory: 192 * MIB,
-        per_byte: 32,
-        cpu: Duration::from_secs(4),
-    };
-}
 
 /// Calls a target with an input. `timed` says whether CPU time counts; a test has no bound of time.
 ///

@@ -34,7 +34,10 @@ pub fn write(folders: &[&Path], out: &Path) -> io::Result<usize> {
             };
             let file = out.join(format!("{}.tar", &sha256_hex(&tar)[..16]));
             fs::write(&file, &tar)?;
-            let members: Vec<_> = members.iter().map(|(entry, body)| line(entry, body)).collect();
+            let members: Vec<_> = members
+                .iter()
+                .map(|(entry, body)| line(entry, body))
+                .collect();
             lines += &json!({ "file": file.to_string_lossy(), "members": members }).to_string();
             lines.push('\n');
             count += 1;
@@ -46,7 +49,12 @@ pub fn write(folders: &[&Path], out: &Path) -> io::Result<usize> {
 
 /// A member: name and target of a link in hexadecimal digits, kind, mode, owner, group, seconds, size, digest.
 fn line(entry: &imgconv_tar::Entry, body: &[u8]) -> serde_json::Value {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
     let size = match entry.kind {
         EntryKind::Regular => entry.size,
         _ => 0,

@@ -21,39 +21,10 @@ pub mod bounds;
 pub mod cage;
 pub mod differ;
 pub mod repair;
+pub mod target;
 pub mod targets;
 pub mod tree;
 
-pub use bounds::{Bounds, run};
-pub use targets::TARGETS;
-
-/// A target: a function that reads bytes which may be anything.
-#[derive(Clone, Copy, Debug)]
-pub struct Target {
-    /// The name, also of the folder in `testdata/fuzz`.
-    pub name: &'static str,
-    /// Reads the bytes, and panics if a law does not hold.
-    pub read: fn(&[u8]),
-    /// Makes inputs that are good, from which others are made.
-    pub seeds: fn() -> Vec<Vec<u8>>,
-    /// The bounds on one input.
-    pub bounds: Bounds,
-}
-
-/// Returns the target of that name.
-pub fn target(name: &str) -> Option<&'static Target> {
-    TARGETS.iter().find(|target| target.name == name)
-}
-
-/// Writes the seeds of a target as files, each named by its digest.
-///
-/// # Errors
-/// If a file can't be written.
-pub fn write_seeds(target: &Target, folder: &std::path::Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    for seed in (target.seeds)() {
-        let name = imgconv_testkit::sha256_hex(&seed);
-        std::fs::write(folder.join(&name[..16]), seed)?;
-    }
-    Ok(())
-}
+pub use bounds::run;
+pub use target::{Bounds, Target, write_seeds};
+pub use targets::{TARGETS, target};

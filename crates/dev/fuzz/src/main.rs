@@ -31,7 +31,9 @@ fn main() -> ExitCode {
 fn called(words: &[&str]) -> Result<(), String> {
     let named = |name: &str| target(name).ok_or_else(|| format!("there is no target {name}"));
     match words {
-        ["list"] => TARGETS.iter().for_each(|target| println!("{}", target.name)),
+        ["list"] => TARGETS
+            .iter()
+            .for_each(|target| println!("{}", target.name)),
         ["seeds", name, folder] => {
             let written = write_seeds(named(name)?, Path::new(folder));
             written.map_err(|error| format!("{folder}: {error}"))?;

@@ -35,7 +35,9 @@ fn octal(field: &[u8]) -> usize {
 /// Makes the checksums of the meta pages of a bbolt database right.
 pub fn bolt(bytes: &[u8]) -> Vec<u8> {
     let mut out = bytes.to_vec();
-    let pages: Vec<usize> = std::iter::once(0).chain((9..=16).map(|bits| 1 << bits)).collect();
+    let pages: Vec<usize> = std::iter::once(0)
+        .chain((9..=16).map(|bits| 1 << bits))
+        .collect();
     for page in pages {
         let Some(meta) = out.get_mut(page + 16..page + 80) else {
             break;
@@ -43,9 +45,11 @@ pub fn bolt(bytes: &[u8]) -> Vec<u8> {
         if meta[..4] != 0xED0C_DAEDu32.to_le_bytes() {
             continue;
         }
-        let sum = meta[..56].iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let sum = meta[..56]
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            });
         meta[56..].copy_from_slice(&sum.to_le_bytes());
     }
     out

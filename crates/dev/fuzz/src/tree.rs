@@ -107,7 +107,9 @@ pub fn parse(text: &[u8]) -> Vec<Part> {
 
 /// Finds the mark at the beginning of a line after `start`.
 fn next(text: &[u8], start: usize) -> Option<usize> {
-    let at = text[start..].windows(5).position(|window| window == b"\n%%% ");
+    let at = text[start..]
+        .windows(5)
+        .position(|window| window == b"\n%%% ");
     at.map(|at| start + at + 1)
 }
 
@@ -260,7 +262,10 @@ pub fn write(text: &[u8], folder: &Path) {
             // A directory that an earlier link leads to is outside.
             let real = fs::canonicalize(above).ok();
             let root = fs::canonicalize(folder).ok();
-            if real.zip(root).is_some_and(|(real, root)| real.starts_with(root)) {
+            if real
+                .zip(root)
+                .is_some_and(|(real, root)| real.starts_with(root))
+            {
                 let target = std::ffi::OsStr::from_bytes(&part.plain);
                 let _ = symlink(target, path);
             }
@@ -327,7 +332,10 @@ pub fn from_files(files: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<u8> {
         }
         known.insert(sha256_hex(&plain), format!("{{{{{number}=}}}}"));
         known.insert(sha256_hex(&bytes), format!("{{{{{number}}}}}"));
-        known.insert(sha512_hex(&bytes)[..64].to_owned(), format!("{{{{{number}~}}}}"));
+        known.insert(
+            sha512_hex(&bytes)[..64].to_owned(),
+            format!("{{{{{number}~}}}}"),
+        );
         sizes.insert(bytes.len().to_string(), format!("{{{{{number}#}}}}"));
         parts.push(Part {
             flags,
@@ -342,7 +350,9 @@ pub fn from_files(files: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<u8> {
             .flat_map(|part| [hex_runs(&part.path), hex_runs(&part.content)])
             .flatten()
             .collect();
-        let unknown: Vec<&String> = (digests.iter()).filter(|one| !known.contains_key(*one)).collect();
+        let unknown: Vec<&String> = (digests.iter())
+            .filter(|one| !known.contains_key(*one))
+            .collect();
         'all: for upper in known.keys().filter(|_| !unknown.is_empty()) {
             for lower in known.keys() {
                 let text = format!("sha256:{lower} sha256:{upper}");
@@ -432,7 +442,10 @@ mod tests {
         ];
         let text = from_files(files);
         let shown = String::from_utf8(text.clone()).unwrap();
-        assert!(shown.contains("\"sha256:{{2}}\",\"size\":{{2#}}}"), "{shown}");
+        assert!(
+            shown.contains("\"sha256:{{2}}\",\"size\":{{2#}}}"),
+            "{shown}"
+        );
         assert!(shown.contains("%%% - blobs/{{2}}\n"), "{shown}");
         assert_eq!(print(&parse(&text)), text);
         let made = make(&parse(&text));
@@ -444,7 +457,10 @@ mod tests {
     fn nothing_is_written_outside() {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("in");
-        write(b"%%% l a\n..\n%%% - a/x\nx\n%%% - ../y\ny\n%%% l b\n..\n%%% l b/c\nz", &inner);
+        write(
+            b"%%% l a\n..\n%%% - a/x\nx\n%%% - ../y\ny\n%%% l b\n..\n%%% l b/c\nz",
+            &inner,
+        );
         let names: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
         assert_eq!(names.len(), 1);
         assert!(inner.join("a/x").is_file());

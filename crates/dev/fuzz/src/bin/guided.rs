@@ -28,7 +28,9 @@ fn chosen() -> &'static Target {
 /// Prints the names of the targets if none is chosen, and writes the seeds; a file that is there has the same bytes.
 fn begin() {
     if std::env::var_os("IMGCONV_FUZZ_TARGET").is_none() {
-        TARGETS.iter().for_each(|target| println!("{}", target.name));
+        TARGETS
+            .iter()
+            .for_each(|target| println!("{}", target.name));
         std::process::exit(0);
     }
     if let Some(folder) = std::env::var_os("IMGCONV_FUZZ_SEEDS") {

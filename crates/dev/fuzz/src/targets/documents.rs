@@ -58,7 +58,11 @@ pub(super) fn documents(bytes: &[u8]) {
 
 /// An image that is written, read and written again has the same documents.
 fn settles(format: &dyn DocumentFormat, image: &Image, env: &Env) {
-    if image.layers.iter().any(|layer| layer.blob.facts.digest.is_none()) {
+    if image
+        .layers
+        .iter()
+        .any(|layer| layer.blob.facts.digest.is_none())
+    {
         return;
     }
     let Ok(first) = encoded(format, image, env) else {
@@ -96,7 +100,9 @@ pub(super) fn document_seeds() -> Vec<Vec<u8>> {
         caged(|cage| {
             let folder = cage.out().join("layout");
             build::layout(&[recipe.clone()], &folder).unwrap();
-            seeds.extend(rooted(&cage::files(&folder).into_values().collect::<Vec<_>>()));
+            seeds.extend(rooted(
+                &cage::files(&folder).into_values().collect::<Vec<_>>(),
+            ));
         });
         let mut files = Vec::new();
         let archive = docker::archive(&[recipe]).unwrap();
@@ -104,7 +110,9 @@ pub(super) fn document_seeds() -> Vec<Vec<u8>> {
             files.push(bytes);
         }
         // A manifest of schema 2 over the config of the archive.
-        let config = files.iter().find(|bytes| bytes.starts_with(b"{") && has(bytes, "diff_ids"));
+        let config = files
+            .iter()
+            .find(|bytes| bytes.starts_with(b"{") && has(bytes, "diff_ids"));
         if let Some(config) = config {
             let manifest = format!(
                 "{{\"schemaVersion\":2,\"mediaType\":\"{V2S2}\",\"config\":{{\"mediaType\":\"application/vnd.docker.container.image.v1+json\",\
@@ -131,7 +139,9 @@ pub(super) fn document_seeds() -> Vec<Vec<u8>> {
 const V2S2: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 fn has(bytes: &[u8], part: &str) -> bool {
-    bytes.windows(part.len()).any(|window| window == part.as_bytes())
+    bytes
+        .windows(part.len())
+        .any(|window| window == part.as_bytes())
 }
 
 /// A text for each document with a media type, that document first.
@@ -159,7 +169,9 @@ pub(super) fn recipes() -> Vec<ImageRecipe> {
         .map(|entry| entry.unwrap().path())
         .collect();
     folders.sort();
-    let recipes = folders.iter().map(|folder| ImageRecipe::load(folder).unwrap());
+    let recipes = folders
+        .iter()
+        .map(|folder| ImageRecipe::load(folder).unwrap());
     recipes.collect()
 }
 

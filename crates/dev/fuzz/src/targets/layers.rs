@@ -20,7 +20,9 @@ pub(super) fn stream(bytes: &[u8]) {
         (Err(_), Err(_)) => {}
         _ => panic!("pieces decide whether a stream is read"),
     }
-    let Ok((compression, plain)) = whole else { return };
+    let Ok((compression, plain)) = whole else {
+        return;
+    };
     let mut other = Vec::new();
     let source = bytes;
     let result = match compression {
@@ -161,7 +163,9 @@ pub(super) fn merging_seeds() -> Vec<Vec<u8>> {
 /// A layer with a table of contents is, for other readers, the layer that it was made of.
 pub(super) fn chunked(bytes: &[u8]) {
     let tar = repair::tar(bytes);
-    let Ok(before) = members(&tar[..]) else { return };
+    let Ok(before) = members(&tar[..]) else {
+        return;
+    };
     let env = cage::env();
     let pool = Pool::new(1).unwrap();
     for scheme in [Scheme::ZstdChunked, Scheme::Estargz] {

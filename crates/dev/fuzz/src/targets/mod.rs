@@ -9,7 +9,7 @@ mod records;
 mod tar;
 mod text;
 
-use crate::{Bounds, Target};
+use crate::target::{Bounds, Target};
 
 pub use self::tar::members;
 
@@ -61,12 +61,24 @@ pub static TARGETS: &[Target] = &[
     // Places.
     conversion("oci", places::oci, places::oci_seeds),
     conversion("oci-archive", places::oci_archive, places::oci_seeds),
-    conversion("docker-archive", places::docker_archive, places::docker_archive_seeds),
+    conversion(
+        "docker-archive",
+        places::docker_archive,
+        places::docker_archive_seeds,
+    ),
     conversion("file", places::file, documents::aci_seeds),
     conversion("dir", places::dir, places::dir_seeds),
-    conversion("registry-storage", places::registry_storage, places::registry_storage_seeds),
+    conversion(
+        "registry-storage",
+        places::registry_storage,
+        places::registry_storage_seeds,
+    ),
     conversion("rkt", places::rkt, places::rkt_seeds),
-    conversion("docker-root", places::docker_root, places::docker_root_seeds),
+    conversion(
+        "docker-root",
+        places::docker_root,
+        places::docker_root_seeds,
+    ),
     conversion(
         "containers-storage",
         places::containers_storage,
@@ -74,7 +86,13 @@ pub static TARGETS: &[Target] = &[
     ),
     conversion("containerd", places::containerd, places::containerd_seeds),
     // Networks and a journal.
+    conversion("registry", net::registry, net::registry_seeds),
     reader("http-answer", net::answer, net::answer_seeds),
     conversion("http-request", net::request, net::request_seeds),
     conversion("journal", journal::journal, journal::seeds),
 ];
+
+/// Returns the target of that name.
+pub fn target(name: &str) -> Option<&'static Target> {
+    TARGETS.iter().find(|target| target.name == name)
+}

@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use imgconv::{
-    Finding, Locator, Options, UnpackOptions, convert, inspect, list, unpack, verify,
-};
+use imgconv::{Finding, Locator, Options, UnpackOptions, convert, inspect, list, unpack, verify};
+use imgconv_model::Env;
 use imgconv_testkit::engines::{self, EngineImage};
 use imgconv_testkit::{ImageRecipe, build, docker, dozen, stores};
 
@@ -15,17 +14,15 @@ use crate::{repair, tree};
 
 /// Reads a place in every way. What is converted is complete, and is sound if the place is sound: a layer that is kept
 /// byte for byte has the faults that it had.
-pub(super) fn visit(scheme: &str, path: &Path, cage: &Cage) {
-    let env = cage.env();
-    let path = path.to_str().unwrap();
-    let Ok(source) = Locator::source(&format!("{scheme}:{path}")) else {
+pub(super) fn visit(locator: &str, cage: &Cage, env: &Env) {
+    let Ok(source) = Locator::source(locator) else {
         return;
     };
-    let Ok(listed) = list(&source, &env) else {
+    let Ok(listed) = list(&source, env) else {
         return;
     };
-    let before = verify(&source, &env);
-    let _ = inspect(&source, &[], &env);
+    let before = verify(&source, env);
+    let _ = inspect(&source, &[], env);
     if listed.is_empty() || listed.len() > 16 {
         return;
     }
@@ -33,9 +30,9 @@ pub(super) fn visit(scheme: &str, path: &Path, cage: &Cage) {
     let layout = format!("oci:{}", layout.to_str().unwrap());
     let destination = Locator::destination(&layout).unwrap();
     let options = Options::default();
-    if convert(&[source.clone()], &destination, &options, &env).is_ok() {
+    if convert(&[source.clone()], &destination, &options, env).is_ok() {
         let written = Locator::source(&layout).unwrap();
-        let verdict = verify(&written, &env).unwrap();
+        let verdict = verify(&written, env).unwrap();
         let was_sound = before.is_ok_and(|before| !before.is_damaged());
         let incomplete = |problem: &&Finding| ["missing", "mismatch"].contains(&&*problem.code);
         let fault = match was_sound {
@@ -45,14 +42,20 @@ pub(super) fn visit(scheme: &str, path: &Path, cage: &Cage) {
         assert!(fault.is_none(), "a damaged result: {fault:?}");
     }
     let folder = cage.out().join("tree");
-    let _ = unpack(&source, &folder, &[], &[], &UnpackOptions::default(), &env);
+    let _ = unpack(&source, &folder, &[], &[], &UnpackOptions::default(), env);
+}
+
+/// Reads what is at the path of the input.
+fn look(scheme: &str, cage: &Cage) {
+    let locator = format!("{scheme}:{}", cage.input().display());
+    visit(&locator, cage, &cage.env());
 }
 
 /// Reads a folder that a text describes.
 fn folder(scheme: &str, text: &[u8]) {
     caged(|cage| {
         tree::write(text, &cage.input());
-        visit(scheme, &cage.input(), cage);
+        look(scheme, cage);
     });
 }
 
@@ -64,7 +67,7 @@ fn archive(scheme: &str, bytes: &[u8]) {
     };
     caged(|cage| {
         fs::write(cage.input(), &bytes).unwrap();
-        visit(scheme, &cage.input(), cage);
+        look(scheme, cage);
     });
 }
 
@@ -119,10 +122,14 @@ pub(super) fn oci_archive(text: &[u8]) {
 }
 
 pub(super) fn oci_seeds() -> Vec<Vec<u8>> {
-    let mut groups: Vec<Vec<ImageRecipe>> =
-        documents::recipes().into_iter().map(|recipe| vec![recipe]).collect();
+    let mut groups: Vec<Vec<ImageRecipe>> = documents::recipes()
+        .into_iter()
+        .map(|recipe| vec![recipe])
+        .collect();
     groups.push(ImageRecipe::samples(false).to_vec());
-    let seeds = groups.iter().map(|images| described(|folder| build::layout(images, folder).unwrap()));
+    let seeds = groups
+        .iter()
+        .map(|images| described(|folder| build::layout(images, folder).unwrap()));
     seeds.collect()
 }
 
@@ -191,7 +198,9 @@ pub(super) fn rkt(text: &[u8]) {
 
 pub(super) fn rkt_seeds() -> Vec<Vec<u8>> {
     let samples = ImageRecipe::samples(true);
-    vec![described(|folder| drop(stores::rkt(&samples, folder).unwrap()))]
+    vec![described(|folder| {
+        drop(stores::rkt(&samples, folder).unwrap())
+    })]
 }
 
 pub(super) fn docker_root(text: &[u8]) {
@@ -202,7 +211,9 @@ pub(super) fn docker_root_seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for images in engine_images() {
         for driver in ["overlay2", "vfs", "aufs"] {
-            seeds.push(described(|folder| engines::docker_root(&images, driver, folder).unwrap()));
+            seeds.push(described(|folder| {
+                engines::docker_root(&images, driver, folder).unwrap()
+            }));
         }
         for records in [true, false] {
             seeds.push(described(|folder| {
@@ -237,7 +248,9 @@ pub(super) fn containerd(text: &[u8]) {
 pub(super) fn containerd_seeds() -> Vec<Vec<u8>> {
     let images = engine_images().into_iter();
     let named = images.map(|images| {
-        let named = images.into_iter().map(|image| (image, vec!["default".to_owned()]));
+        let named = images
+            .into_iter()
+            .map(|image| (image, vec!["default".to_owned()]));
         named.collect::<Vec<_>>()
     });
     named

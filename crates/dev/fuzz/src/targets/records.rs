@@ -9,7 +9,7 @@ use imgconv_fs::Directory;
 use imgconv_layer::Rewrite;
 use imgconv_model::{Algorithm, Code, Compression, Error, Notes, Open as _, Reader, Result};
 use imgconv_reversal::{ArchiveRecord, Member, Part, Record, Recorder, record_archive};
-use imgconv_stream::{digest, Level, PieceEncoder};
+use imgconv_stream::{Level, PieceEncoder, digest};
 use imgconv_tar::Tracing as _;
 use imgconv_tar_split::Layer;
 use imgconv_testkit::{bolt as databases, engines, random};
@@ -184,7 +184,13 @@ pub(super) fn reversal_archive_seeds() -> Vec<Vec<u8>> {
         tar.extend_from_slice(&[0; 300]);
     }
     let length = tar.len() as u64;
-    let made = record_archive(reader(&tar), length, &members, Compression::Xz, &cage::env());
+    let made = record_archive(
+        reader(&tar),
+        length,
+        &members,
+        Compression::Xz,
+        &cage::env(),
+    );
     let (_, mut made, _) = made.unwrap();
     let mut record = Vec::new();
     made.read_to_end(&mut record).unwrap();
@@ -233,7 +239,11 @@ fn walk(bucket: &Bucket<'_>, depth: usize, left: &mut usize) -> Result<()> {
 
 pub(super) fn bolt_seeds() -> Vec<Vec<u8>> {
     let mut small = databases::Bucket::new();
-    databases::put(&mut small, &["v1", "default", "images", "a", "target"], b"x");
+    databases::put(
+        &mut small,
+        &["v1", "default", "images", "a", "target"],
+        b"x",
+    );
     let mut large = databases::Bucket::new();
     for number in 0..40 {
         let key = format!("example.com/a:{number}");

@@ -83,7 +83,11 @@ fn frame(bytes: &[u8]) {
     let again = again.unwrap_or_else(|error| panic!("our own tar is refused: {error}"));
     assert_eq!(again.len(), whole.len());
     for ((old, old_body), (new, new_body)) in whole.iter().zip(&again) {
-        assert_eq!(plain(new), plain(old), "the canonical form is another member");
+        assert_eq!(
+            plain(new),
+            plain(old),
+            "the canonical form is another member"
+        );
         assert!(old_body == new_body, "the canonical form has another body");
     }
 }

@@ -35,14 +35,20 @@ pub(super) fn json(bytes: &[u8]) {
     match (strict, loose) {
         (Ok(value), Ok(other)) => {
             assert!(checked.is_ok());
-            assert!(value == other || has_private_key(bytes), "{value} is not {other}");
+            assert!(
+                value == other || has_private_key(bytes),
+                "{value} is not {other}"
+            );
             let canonical = imgconv_json::canonical(&value);
             let again = imgconv_json::parse(&canonical, &limits, "canonical").unwrap();
             assert!(again == value, "{again} is not {value}");
             assert_eq!(imgconv_json::canonical(&again), canonical);
         }
         (Ok(value), Err(error)) => {
-            assert!(has_private_key(bytes), "serde_json refuses {value}: {error}");
+            assert!(
+                has_private_key(bytes),
+                "serde_json refuses {value}: {error}"
+            );
         }
         (Err(error), Ok(value)) => {
             let text = error.to_string();
@@ -50,7 +56,10 @@ pub(super) fn json(bytes: &[u8]) {
                 || text.contains("occurs twice")
                 || text.contains("byte order mark")
                 || text.contains("too large");
-            assert!(known || has_private_key(bytes), "{text}, but serde_json reads {value}");
+            assert!(
+                known || has_private_key(bytes),
+                "{text}, but serde_json reads {value}"
+            );
         }
         (Err(_), Err(_)) => {}
     }
@@ -115,11 +124,16 @@ pub(super) fn names(bytes: &[u8]) {
     if let Ok(url) = Url::parse(text) {
         assert_eq!(Url::parse(url.as_str()).unwrap().as_str(), url.as_str());
     }
-    let (base, reference) = text.split_once(' ').unwrap_or(("https://example.com/a/b?c", text));
+    let (base, reference) = text
+        .split_once(' ')
+        .unwrap_or(("https://example.com/a/b?c", text));
     if let Ok(base) = Url::parse(base)
         && let Ok(joined) = base.join(reference)
     {
-        assert_eq!(Url::parse(joined.as_str()).unwrap().as_str(), joined.as_str());
+        assert_eq!(
+            Url::parse(joined.as_str()).unwrap().as_str(),
+            joined.as_str()
+        );
     }
     let escaped = imgconv::escape(text);
     assert!(!escaped.chars().any(char::is_control), "{escaped:?}");
@@ -184,9 +198,14 @@ pub(super) fn discovery(bytes: &[u8]) {
     let labels = BTreeMap::from(labels);
     for url in image_urls(bytes, "example.com/app", &labels) {
         let lower = url.to_ascii_lowercase();
-        assert!(lower.starts_with("http://") || lower.starts_with("https://"), "{url}");
+        assert!(
+            lower.starts_with("http://") || lower.starts_with("https://"),
+            "{url}"
+        );
         if let Ok(url) = Url::parse(&url) {
-            let in_page = bytes.windows(12).any(|part| part.eq_ignore_ascii_case(b"evil.example"));
+            let in_page = bytes
+                .windows(12)
+                .any(|part| part.eq_ignore_ascii_case(b"evil.example"));
             assert!(in_page || !url.host().contains("evil.example"), "{url:?}");
         }
     }
@@ -223,7 +242,10 @@ pub(super) fn openpgp(bytes: &[u8]) {
     let now = UNIX_EPOCH + Duration::from_secs(1_780_272_000);
     let verified = trust.verify(signature, &open, now, &limits);
     if let Ok(verified) = verified {
-        assert!(!verified.signers.is_empty(), "a good signature has a signer");
+        assert!(
+            !verified.signers.is_empty(),
+            "a good signature has a signer"
+        );
         // Other bytes have no good signature.
         let open = || -> Result<Reader> { Ok(Box::new(Cursor::new(b"other"))) };
         assert!(trust.verify(signature, &open, now, &limits).is_err());
@@ -234,7 +256,9 @@ pub(super) fn openpgp_seeds() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../core/openpgp/tests/data");
     let read = |name: &str| fs::read(folder.join(name)).unwrap();
     let mut seeds = Vec::new();
-    for name in ["alice", "bob", "dora", "erin", "nora", "olga", "rita", "sven", "bruno"] {
+    for name in [
+        "alice", "bob", "dora", "erin", "nora", "olga", "rita", "sven", "bruno",
+    ] {
         let keys = read(&format!("{name}.pub.asc"));
         let signature = read(&format!("{name}.sig.asc"));
         seeds.push([&keys[..], b"\n=\n", &signature].concat());
@@ -274,7 +298,10 @@ pub(super) fn manifests_v1() -> Vec<Vec<u8>> {
         id("a"),
         id("b")
     );
-    let base = format!(r#"{{\"id\":\"{}\",\"container_config\":{{\"Cmd\":[\"x\"]}}}}"#, id("b"));
+    let base = format!(
+        r#"{{\"id\":\"{}\",\"container_config\":{{\"Cmd\":[\"x\"]}}}}"#,
+        id("b")
+    );
     let manifest = format!(
         "{{\n   \"schemaVersion\": 1,\n   \"name\": \"a/b\",\n   \"tag\": \"t\",\n   \"architecture\": \"amd64\",\n   \
          \"fsLayers\": [\n      {{\"blobSum\": \"{empty}\"}},\n      {{\"blobSum\": \"sha256:{}\"}}\n   ],\n   \
@@ -306,7 +333,11 @@ pub(super) fn registries(bytes: &[u8]) {
         let Ok(registries) = Registries::read(&files) else {
             return;
         };
-        for repository in ["example.com/a", "docker.io/library/busybox", "localhost:5000/x/y"] {
+        for repository in [
+            "example.com/a",
+            "docker.io/library/busybox",
+            "localhost:5000/x/y",
+        ] {
             for by_digest in [false, true] {
                 let _ = registries.reading(repository, by_digest);
             }
