@@ -4,7 +4,8 @@
 //! windows and dictionaries bound them.
 
 use std::alloc::System;
-use std::sync::{Mutex, PoisonError};
+use std::panic;
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use cap::Cap;
@@ -24,6 +25,15 @@ static ONE: Mutex<()> = Mutex::new(());
 /// If a law of the target does not hold, or the input takes too much time. Too much memory ends the process, at the
 /// allocation that exceeds the bound.
 pub fn run(target: &Target, input: &[u8], timed: bool) {
+    // A message with its backtrace needs memory too.
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            let _ = ALLOCATOR.set_limit(usize::MAX);
+            before(panic);
+        }));
+    });
     let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let bounds = target.bounds;
     let most = bounds.memory + input.len() * bounds.per_byte;
@@ -61,4 +71,32 @@ fn cpu() -> Duration {
     let ticks = fields.split_whitespace().skip(11).take(2);
     let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
     Duration::from_millis(ticks * 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::Bounds;
+
+    /// Asks for memory as a target does, without ending the process.
+    fn greedy(input: &[u8]) {
+        let mut vector: Vec<u8> = Vec::new();
+        let got = vector.try_reserve_exact(input.len() << 20);
+        assert_eq!(got.is_ok(), input.len() <= 32, "{} MiB", input.len());
+    }
+
+    #[test]
+    fn memory_is_bounded_while_a_target_runs() {
+        let target = Target {
+            name: "greedy",
+            read: greedy,
+            seeds: Vec::new,
+            bounds: Bounds::READER,
+        };
+        for size in [1, 32, 65, 1000] {
+            run(&target, &vec![0; size], false);
+        }
+        let mut vector: Vec<u8> = Vec::new();
+        vector.try_reserve_exact(1000 << 20).unwrap();
+    }
 }

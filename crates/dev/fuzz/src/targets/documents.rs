@@ -99,7 +99,7 @@ pub(super) fn document_seeds() -> Vec<Vec<u8>> {
     for recipe in recipes() {
         caged(|cage| {
             let folder = cage.out().join("layout");
-            build::layout(&[recipe.clone()], &folder).unwrap();
+            build::layout(std::slice::from_ref(&recipe), &folder).unwrap();
             seeds.extend(rooted(
                 &cage::files(&folder).into_values().collect::<Vec<_>>(),
             ));

@@ -115,7 +115,7 @@ pub(super) fn merging(bytes: &[u8]) {
         return;
     };
     // A root that is written for ACIs has names that begin with `.wh.`; a layer can't have them.
-    let twice = merge(&[once.clone()], semantics);
+    let twice = merge(std::slice::from_ref(&once), semantics);
     let twice = twice.unwrap_or_else(|error| panic!("our own layer is refused: {error}"));
     if once != twice {
         let (once, twice) = (members(&once[..]).unwrap(), members(&twice[..]).unwrap());

@@ -30,7 +30,7 @@ pub(super) fn visit(locator: &str, cage: &Cage, env: &Env) {
     let layout = format!("oci:{}", layout.to_str().unwrap());
     let destination = Locator::destination(&layout).unwrap();
     let options = Options::default();
-    if convert(&[source.clone()], &destination, &options, env).is_ok() {
+    if convert(std::slice::from_ref(&source), &destination, &options, env).is_ok() {
         let written = Locator::source(&layout).unwrap();
         let verdict = verify(&written, env).unwrap();
         let was_sound = before.is_ok_and(|before| !before.is_damaged());
