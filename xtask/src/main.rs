@@ -13,6 +13,7 @@ mod ci;
 mod corpus;
 mod dist;
 mod docs;
+mod fuzz;
 mod members;
 mod newer;
 mod oracle;
@@ -45,6 +46,9 @@ Usage: cargo xtask TASK
   torture [--minutes N] [--seed S] [--images N] [--jobs J] [--save DIR] [--json], torture --case DIR
                              random images through random chains of conversions, compared with a model
                              (as root also unpacked); --case runs a saved chain
+  fuzz [--minutes N | --hours N] [--target T]... [--jobs J] [--json] [--record FILE]
+                             look for inputs that break a reader, guided by the code that they reach;
+                             --record adds the numbers to a file. It needs a C++ compiler
   newer [--again]            make the directory with the newer peers for oracle and bench (as root, by
                              debootstrap; IMGCONV_NEWER names another directory)
   bench [goals] [--only JOB] [--size MB], bench scaling [--model], bench memory [--only INPUT],
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         ["corpus", rest @ ..] => corpus::run(rest),
         ["dist", rest @ ..] => dist::run(rest),
         ["docs", rest @ ..] => docs::run(rest),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["newer", rest @ ..] => newer::run(rest),
         ["oracle", rest @ ..] => oracle::run(rest),
         ["bench", rest @ ..] => bench::run(rest),

@@ -173,6 +173,16 @@ const EDGES: &[(&str, &[&str])] = &[
         "xtask",
         &["app/imgconv", "core/model", "dev/testkit", "dev/torture"],
     ),
+    (
+        "dev/fuzz",
+        &[
+            "app/imgconv",
+            "core/*",
+            "formats/docker-v2s1",
+            "transports/appc",
+            "dev/testkit",
+        ],
+    ),
 ];
 
 /// External packages that only one crate may use, with that crate.

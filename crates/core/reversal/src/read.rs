@@ -70,7 +70,7 @@ impl Record {
     }
 
     /// Reads all instructions without the layer: a record that passes is well-formed, and may still be about
-    /// another layer.
+    /// another layer. The time depends on the bytes of the record alone, not on the sizes that the record claims.
     ///
     /// # Errors
     /// The first fault of the record.

@@ -206,19 +206,7 @@ impl<'e> Discovery<'e> {
     /// The usable templates of a page: of these, the ones with the most labels (discovery.md).
     fn rendered(&mut self, path: &str, kind: Kind, labels: &Labels) -> Result<Vec<Rendered>> {
         let name = self.name.clone();
-        let usable = |meta: &Meta| {
-            let scheme = meta.template.split_once("://").map(|(scheme, _)| scheme);
-            let web = scheme.is_some_and(|scheme| {
-                ["http", "https"]
-                    .iter()
-                    .any(|known| scheme.eq_ignore_ascii_case(known))
-            });
-            template::render(&meta.template, &name, labels).filter(|_| web)
-        };
-        let mut found: Vec<Rendered> = self.meta(path, kind)?.iter().filter_map(usable).collect();
-        let most = found.iter().map(|rendered| rendered.labels).max();
-        found.retain(|rendered| Some(rendered.labels) == most);
-        Ok(found)
+        Ok(usable(&self.meta(path, kind)?, &name, labels))
     }
 
     /// The meta tags of a page that apply to the name.
@@ -355,4 +343,21 @@ fn platform_labels(platform: &Platform) -> Labels {
         .filter(|(_, value)| !value.is_empty())
         .map(|(label, value)| (label.to_owned(), value.to_owned()))
         .collect()
+}
+
+/// The rendered templates with the most labels, of those that lead to a web server.
+pub(crate) fn usable(metas: &[Meta], name: &str, labels: &Labels) -> Vec<Rendered> {
+    let usable = |meta: &Meta| {
+        let scheme = meta.template.split_once("://").map(|(scheme, _)| scheme);
+        let web = scheme.is_some_and(|scheme| {
+            ["http", "https"]
+                .iter()
+                .any(|known| scheme.eq_ignore_ascii_case(known))
+        });
+        template::render(&meta.template, name, labels).filter(|_| web)
+    };
+    let mut found: Vec<Rendered> = metas.iter().filter_map(usable).collect();
+    let most = found.iter().map(|rendered| rendered.labels).max();
+    found.retain(|rendered| Some(rendered.labels) == most);
+    found
 }

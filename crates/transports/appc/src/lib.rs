@@ -17,7 +17,7 @@ use imgconv_model::{
     Addressing, Bundle, BundleSink, Code, Env, Error, FormatFamily, Place, Result, Shape,
     Transport, quote,
 };
-use imgconv_tags::ImageTags;
+use imgconv_tags::{ImageTags, Labels};
 
 use crate::discover::Discovery;
 
@@ -64,6 +64,15 @@ impl Transport for Appc {
                 .hint("`imgconv publish` makes a directory for a web server"),
         )
     }
+}
+
+/// Returns the URLs of an image that a discovery page gives, for a name and its labels; the tags of the page count that
+/// apply to the name. Nothing is fetched.
+pub fn image_urls(page: &[u8], name: &str, labels: &Labels) -> Vec<String> {
+    let mut metas = page::read(page);
+    metas.retain(|meta| meta.kind == page::Kind::Image && meta.is_for(name));
+    let rendered = discover::usable(&metas, name, labels);
+    rendered.iter().map(|one| one.url("aci")).collect()
 }
 
 /// Fetches the image tags file of an image name through discovery, and verifies its signature.

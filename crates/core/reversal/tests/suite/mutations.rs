@@ -134,3 +134,18 @@ fn a_damaged_record_is_found_without_the_layer() {
     assert!(checked(b"junk").is_err());
     assert!(checked(&[&made.record[..], b"more"].concat()).is_err());
 }
+
+/// H9a: the check takes no time for bytes of a layer that nobody has.
+#[test]
+fn a_record_of_an_endless_layer_is_checked_at_once() {
+    let tar = images::image(3)[0].tar();
+    let mut record = made(&tar, |_| true).unwrap().record[..160].to_vec();
+    let reach = 1u64 << 60;
+    record[16..24].copy_from_slice(&1u64.to_le_bytes());
+    record[24..32].copy_from_slice(&reach.to_le_bytes());
+    // No literal byte; a gap of 2^60 - 1 bytes (eight bytes of seven bits, and four bits); one byte.
+    let instructions = [&[0][..], &[0xff; 8], &[0x0f], &[1]].concat();
+    let encoder = PieceEncoder::new(Compression::Zstd, Level::Default).unwrap();
+    record.extend(encoder.compress(&instructions).unwrap());
+    checked(&record).unwrap();
+}
