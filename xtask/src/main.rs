@@ -12,6 +12,7 @@ mod ci;
 mod corpus;
 mod dist;
 mod docs;
+mod faults;
 mod members;
 mod newer;
 mod oracle;
@@ -39,6 +40,9 @@ Usage: cargo xtask TASK
                              install and use each file of a release where nothing else is (as root)
   oracle [GROUP] [--require-all] [--keep]
                              let tools that no one here wrote judge our output
+  faults [--kind TEXT] [--share K/N] [--only FAULT] [--json] [--ignored]
+                             let each file system call of small jobs fail, fill the disk there, kill the
+                             program there, and check what is left
   newer [--again]            make the directory with the newer peers for oracle and bench (as root, by
                              debootstrap; IMGCONV_NEWER names another directory)
   bench [goals] [--only JOB] [--size MB], bench scaling [--model], bench memory [--only INPUT],
@@ -48,7 +52,7 @@ Usage: cargo xtask TASK
                              time, memory and bytes, beside other programs that do the same; all
                              --save writes docs/benchmarks.md
 
-corpus, docs, oracle and bench take `--program PATH` instead of building the program.";
+corpus, docs, faults, oracle and bench take `--program PATH` instead of building the program.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -58,6 +62,8 @@ fn main() -> ExitCode {
         ["tidy", rest @ ..] => tidy::run(rest),
         ["corpus", rest @ ..] => corpus::run(rest),
         ["dist", rest @ ..] => dist::run(rest),
+        ["faults", rest @ ..] => faults::run(rest),
+        [faults::WORD, rest @ ..] => faults::become_traced(rest),
         ["docs", rest @ ..] => docs::run(rest),
         ["newer", rest @ ..] => newer::run(rest),
         ["oracle", rest @ ..] => oracle::run(rest),

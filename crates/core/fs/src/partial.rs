@@ -26,6 +26,7 @@ use crate::{
     descriptor::open_directory_at,
     lock::{proves, try_lock},
     remove::remove_contents,
+    stale::lock_own,
 };
 
 /// The number of bytes of the place's name at the start of the partial directory's name: a name may
@@ -170,12 +171,15 @@ fn flush(directory: BorrowedFd<'_>) -> io::Result<()> {
 fn make_lock(parent: BorrowedFd<'_>, partial: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let lock = openat(parent, lock_name(partial), flags, Mode::RUSR | Mode::WUSR)?;
-    // On file systems without locks no directory ever counts as a leftover.
-    let _ = try_lock(&lock);
-    // Another run may have removed the file as a leftover before it was locked.
-    match fstat(&lock)?.st_nlink {
-        0 => Err(io::ErrorKind::AlreadyExists.into()),
-        _ => Ok(lock),
+    let found = lock_own(&lock).and_then(|_| Ok(fstat(&lock)?.st_nlink));
+    match found {
+        // Another run may have removed the file as a leftover before it was locked.
+        Ok(0) => Err(io::ErrorKind::AlreadyExists.into()),
+        Ok(_) => Ok(lock),
+        Err(error) => {
+            let _ = unlinkat(parent, lock_name(partial), AtFlags::empty());
+            Err(error)
+        }
     }
 }
 

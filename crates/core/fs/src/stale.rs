@@ -7,6 +7,7 @@
 //! [`Stage::MARKER`] and stages of other users stay, whatever their names.
 
 use std::{
+    io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::PoisonError,
@@ -44,6 +45,23 @@ pub fn sweep(directory: &Path, prefix: &str, env: &Env) {
     };
     for stale in Stale::find(&opened, prefix).unwrap_or_default() {
         let _ = stale.remove(&opened);
+    }
+}
+
+/// Takes the lock of a new temporary directory or of its lock file; false if another process removes
+/// it as a leftover. On a file system without locks, or of several machines, there may be no lock,
+/// and no directory is ever removed there.
+///
+/// # Errors
+/// If there is no lock where [`Stale::find`] relies on locks: without its lock, the directory would
+/// count as a leftover while it is in use.
+pub(crate) fn lock_own(descriptor: impl AsFd) -> io::Result<bool> {
+    loop {
+        return match lock::try_lock(&descriptor) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if lock::proves(&descriptor) => Err(error),
+            locked => Ok(locked.unwrap_or(true)),
+        };
     }
 }
 
@@ -95,7 +113,7 @@ impl Stale {
     /// # Errors
     /// [`Code::Io`](imgconv_model::Code::Io) if a file can't be removed.
     pub fn remove(self, directory: impl AsFd) -> Result<()> {
-        let failed = |error: std::io::Error| Error::io(error, quote(&self.name));
+        let failed = |error: io::Error| Error::io(error, quote(&self.name));
         remove_contents(&self.descriptor, Stage::MARKER.as_bytes()).map_err(failed)?;
         match rustix::fs::unlinkat(directory, &*self.name, AtFlags::REMOVEDIR) {
             // The process of the stage may have removed it already, and released the lock after
