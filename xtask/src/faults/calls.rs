@@ -178,7 +178,8 @@ impl Class {
             Self::Read => &[EIO, EINTR],
             Self::List => &[EIO],
             Self::Stat => &[EIO, EACCES],
-            Self::Connect => &[ECONNREFUSED, EINTR],
+            // No file system and no signal interrupts the connecting of a socket that does not wait.
+            Self::Connect => &[ECONNREFUSED, ETIMEDOUT],
             Self::Send => &[ECONNRESET, EINTR],
             Self::Receive => &[ECONNRESET, EINTR],
             Self::Thread => &[EAGAIN],

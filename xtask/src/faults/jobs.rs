@@ -13,9 +13,9 @@ use crate::process::Result;
 pub(super) enum Between {
     /// Nothing.
     Nothing,
-    /// New files that nothing refers to, beside everything old (W3).
+    /// New files that nothing refers to, beside everything old (robustness W5).
     Unreferenced,
-    /// Some of several files, each of them old or new as a whole (W4).
+    /// Some of several files, each of them old or new as a whole (robustness W5).
     Some,
 }
 
@@ -27,6 +27,9 @@ pub(super) enum Server {
     Registry,
     /// A registry that says it has stored a blob, and has not.
     Lying,
+    /// The job itself is a server: it is asked to end as soon as it listens, and says what it can't
+    /// make.
+    Own,
 }
 
 /// A command and what is known about it.
@@ -125,6 +128,17 @@ impl Job {
         Self { server, ..self }.piecemeal()
     }
 }
+
+const SERVE: &[&str] = &[
+    "serve",
+    "saved.tar",
+    "app.aci",
+    "--cache",
+    "cache",
+    "--warm",
+    "--listen",
+    "127.0.0.1:0",
+];
 
 /// All jobs.
 pub(super) static JOBS: &[Job] = &[
@@ -310,7 +324,13 @@ pub(super) static JOBS: &[Job] = &[
         &["dir:out"],
     )
     .once(),
-    job("dir existing", &[], &["convert", "oci:one", "dir:empty"], &[]).once(),
+    job(
+        "dir existing",
+        &[],
+        &["convert", "oci:one", "dir:empty"],
+        &[],
+    )
+    .once(),
     job(
         "rootfs new",
         &[],
@@ -328,7 +348,7 @@ pub(super) static JOBS: &[Job] = &[
         "registry new",
         &[],
         &["convert", "oci:two", "docker://{host}/team/app"],
-        &["docker://{host}"],
+        &[],
     )
     .with(Server::Registry),
     job(
@@ -341,7 +361,7 @@ pub(super) static JOBS: &[Job] = &[
             "--compression",
             "gzip",
         ],
-        &["docker://{host}"],
+        &[],
     )
     .with(Server::Registry),
     Job {
@@ -357,10 +377,17 @@ pub(super) static JOBS: &[Job] = &[
     job(
         "from a registry",
         &[&["convert", "oci:two", "docker://{host}/team/app"]],
-        &["convert", "docker://{host}/team/app:1.0", "oci:out"],
+        &[
+            "convert",
+            "docker://{host}/team/app:1.0",
+            "oci:out",
+            "--name",
+            "example.com/app:1.0",
+        ],
         &["oci:out"],
     )
     .with(Server::Registry),
+    job("serve", &[], SERVE, &[]).with(Server::Own),
     job(
         "squash",
         &[],
@@ -410,7 +437,7 @@ pub(super) static JOBS: &[Job] = &[
         &["migrate", "store", "oci:out", "--compression", "zstd"],
         &["oci:out"],
     )
-    .growing(),
+    .piecemeal(),
     job(
         "migrate to layouts",
         &[],
@@ -450,7 +477,7 @@ pub(super) static JOBS: &[Job] = &[
             "--journal",
             "journal",
         ],
-        &["docker://{host}"],
+        &[],
     )
     .with(Server::Registry),
     job(

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use imgconv_testkit::sha256_hex;
 
+use serde_json::Value;
+
 use crate::process::Result;
 
 /// Every path below a folder with its type, mode and content; links of names to one file are not
@@ -16,8 +18,11 @@ pub(super) type State = BTreeMap<String, String>;
 /// The journals of `migrate`: they hold times and numbers of files, which differ from run to run.
 const JOURNALS: [&str; 2] = [".imgconv-migrate", "journal"];
 
-/// Reads the state of a folder.
-pub(super) fn state(folder: &Path) -> Result<State> {
+/// Files that list images. If one image failed, they lack it, and get it later at another position.
+const LISTS: [&str; 3] = ["index.json", "imagetags.json", "index.html"];
+
+/// Reads the state of a folder. With `parts` each item of a list of images counts as a file.
+pub(super) fn state(folder: &Path, parts: bool) -> Result<State> {
     let mut found = State::new();
     let mut open = vec![folder.to_owned()];
     while let Some(path) = open.pop() {
@@ -35,6 +40,15 @@ pub(super) fn state(folder: &Path) -> Result<State> {
                 format!("directory {mode:o}")
             } else if data.is_file() {
                 let bytes = fs::read(&path).map_err(wrong)?;
+                if parts && LISTS.iter().any(|name| entry.file_name() == **name) {
+                    let name = path.strip_prefix(folder).map_err(|e| e.to_string())?;
+                    let name = name.to_string_lossy().into_owned();
+                    for item in items(&bytes) {
+                        found.insert(format!("{name}#{item}"), "listed".to_owned());
+                    }
+                    found.insert(name, format!("list {mode:o}"));
+                    continue;
+                }
                 format!("file {mode:o} {} {}", bytes.len(), sha256_hex(&bytes))
             } else if data.is_symlink() {
                 let to = fs::read_link(&path).map_err(wrong)?;
@@ -47,6 +61,30 @@ pub(super) fn state(folder: &Path) -> Result<State> {
         }
     }
     Ok(found)
+}
+
+/// Returns the items of a list of images, which is JSON or lines.
+fn items(bytes: &[u8]) -> Vec<String> {
+    fn walk(place: &str, value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                for (name, member) in members {
+                    walk(&format!("{place}.{name}"), member, found);
+                }
+            }
+            Value::Array(items) => {
+                found.extend(items.iter().map(|item| format!("{place}[{item}]")))
+            }
+            other => found.push(format!("{place}={other}")),
+        }
+    }
+    let mut found = Vec::new();
+    match serde_json::from_slice(bytes) {
+        Ok(value) => walk("", &value, &mut found),
+        Err(_) => found.extend(String::from_utf8_lossy(bytes).lines().map(str::to_owned)),
+    }
+    // Paths end where a slash is, and an item may have some.
+    found.iter().map(|item| item.replace('/', "|")).collect()
 }
 
 /// Copies a folder with modes and times of modification.
@@ -130,7 +168,7 @@ impl Seen {
 
 /// Returns the outermost temporary file or directory of a path, by the names that the program gives
 /// to such files.
-fn temporary(path: &str) -> Option<String> {
+pub(super) fn temporary(path: &str) -> Option<String> {
     let mut outer = String::new();
     for part in path.split('/') {
         if !outer.is_empty() {

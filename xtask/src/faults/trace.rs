@@ -85,10 +85,15 @@ pub(super) fn traced(program: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// Runs a command of [`traced`]. `decide` is asked about each call.
-pub(super) fn run(command: &mut Command, mut decide: impl FnMut(&Call) -> Act) -> Result<End> {
+/// Runs a command of [`traced`]. `started` gets the process, and `decide` is asked about each call.
+pub(super) fn run(
+    command: &mut Command,
+    started: impl FnOnce(Pid),
+    mut decide: impl FnMut(&Call) -> Act,
+) -> Result<End> {
     let child = command.spawn().map_err(|e| e.to_string())?;
     let leader = Pid::from_raw(i32::try_from(child.id()).map_err(|e| e.to_string())?);
+    started(leader);
     let (ended, wait) = mpsc::channel::<()>();
     let (hung, is_hung) = mpsc::channel::<()>();
     let watch = std::thread::spawn(move || {

@@ -76,12 +76,22 @@ impl Partial {
                 Ok(lock)
             })?
             .into_file();
-        let top = open_directory_at(&parent, &partial)?;
-        // In a directory that others may write to, another user could have replaced the new
-        // directory.
-        if fstat(&top)?.st_uid != geteuid().as_raw() {
-            return Err(Errno::PERM.into());
-        }
+        let top = open_directory_at(&parent, &partial).and_then(|top| {
+            // In a directory that others may write to, another user could have replaced the new
+            // directory.
+            match fstat(&top)?.st_uid == geteuid().as_raw() {
+                true => Ok(top),
+                false => Err(Errno::PERM.into()),
+            }
+        });
+        let top = match top {
+            Ok(top) => top,
+            Err(error) => {
+                let _ = unlinkat(&parent, &*partial, AtFlags::REMOVEDIR);
+                let _ = unlinkat(&parent, lock_name(&partial), AtFlags::empty());
+                return Err(error);
+            }
+        };
         Ok(Self {
             parent,
             name: partial,
