@@ -186,7 +186,12 @@ impl Class {
         }
     }
 
-    /// Returns true if the call needs room on the disk, and fails while the disk is full.
+    /// Returns true if the call fails while the disk is full. A rename takes the room of the old name.
+    pub(super) fn fails_when_full(self) -> bool {
+        self.needs_room() && self != Self::Rename
+    }
+
+    /// Returns true if the call can need room on the disk.
     pub(super) fn needs_room(self) -> bool {
         matches!(
             self,

@@ -1,5 +1,5 @@
 //! Whether a run makes durable what it publishes: no crash of the machine after the end of the run
-//! may lose a file, its bytes or its name.
+//! may lose a file, its bytes or its name (robustness W7).
 
 use std::collections::BTreeSet;
 

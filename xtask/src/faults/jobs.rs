@@ -132,7 +132,6 @@ impl Job {
 const SERVE: &[&str] = &[
     "serve",
     "saved.tar",
-    "app.aci",
     "--cache",
     "cache",
     "--warm",

@@ -278,10 +278,13 @@ impl Site {
     /// a sound site.
     pub(crate) fn commit(self) -> Result<()> {
         let place = match self.new {
-            true => self.temporary("site"),
+            true => {
+                let place = self.temporary("site");
+                fs::create_dir(&place).map_err(|error| Error::io(error, quote_path(&place)))?;
+                place
+            }
             false => self.root.clone(),
         };
-        fs::create_dir_all(&place).map_err(|error| Error::io(error, quote_path(&place)))?;
         let top = open_directory(&place)?;
         for change in &self.changes {
             let shown = quote_path(&self.root.join(&change.path));
