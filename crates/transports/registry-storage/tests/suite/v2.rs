@@ -228,7 +228,7 @@ fn manifests_of_a_repository_with_unreadable_tags_are_not_untagged() {
     let entries = || -> Vec<(Vec<String>, Result<Root>)> {
         let bundle = fixture.open().unwrap();
         let roots = bundle.roots().unwrap();
-        let read = |entry| (entry.texts.clone(), bundle.root(entry));
+        let read = |entry: &imgconv_model::RootEntry| (entry.texts.clone(), bundle.root(entry));
         roots.iter().map(read).collect()
     };
     // A directory in place of the link: the file system can't read it.
