@@ -783,7 +783,8 @@ fn message(job: &Job, fault: &Fault, hit: &Call, code: i32, said: &str) -> Vec<S
         .flatten()
         .any(|part| part.len() > 2 && said.contains(part));
     let output = job.stdout.is_some() && said.contains("standard output");
-    let folder = matches!(&*hit.path, "" | "/." | "/") && said.contains("\".\"");
+    let folder = matches!(&*hit.path, "" | "/." | "/")
+        && (said.contains("\".\"") || said.contains("/worker"));
     let host = hit.path.starts_with("socket:") && said.contains("127.0.0.1");
     let named = named || folder || host || output;
     // A temporary file has a name that tells nothing; its place, or the blob, is told instead.

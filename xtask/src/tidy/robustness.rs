@@ -155,7 +155,7 @@ fn is_id(word: &str) -> bool {
     if let Some(number) = word.strip_prefix("INV-") {
         return number.len() == 1 && number.bytes().all(|b| b.is_ascii_digit());
     }
-    let Some(rest) = word.strip_prefix(|c: char| ('A'..='P').contains(&c)) else {
+    let Some(rest) = word.strip_prefix(|c: char| matches!(c, 'A'..='P' | 'W')) else {
         return false;
     };
     let digits = rest.trim_end_matches(|c: char| c.is_ascii_lowercase());

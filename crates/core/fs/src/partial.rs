@@ -25,8 +25,8 @@ use rustix::{
 use crate::{
     descriptor::open_directory_at,
     lock::{proves, try_lock},
+    own_lock::lock_own,
     remove::remove_contents,
-    stale::lock_own,
 };
 
 /// The number of bytes of the place's name at the start of the partial directory's name: a name may

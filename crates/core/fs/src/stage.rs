@@ -26,7 +26,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::TempDir;
 
 use crate::{
-    descriptor::open_directory_at, remove::remove_contents, rename::rename_file, stale::lock_own,
+    descriptor::open_directory_at, own_lock::lock_own, remove::remove_contents, rename::rename_file,
 };
 
 const BUFFER: usize = 1 << 20;
