@@ -1,7 +1,10 @@
 //! `cargo xtask ci`: every check that needs no other program. Stops at the first that fails.
 
 use crate::process::{Result, cargo, installed, target};
-use crate::{docs, tidy};
+use crate::{docs, faults, tidy};
+
+/// The share of the faults: the same in each run, a thirtieth of all, evenly over the jobs.
+const FAULTS: &str = "1/30";
 
 /// Runs the checks, the quickest first.
 pub(crate) fn run() -> Result {
@@ -25,6 +28,8 @@ pub(crate) fn run() -> Result {
     // The tests have built the program, with additional features that they need.
     let program = target()?.join("debug/imgconv");
     docs::run(&["--check", "--program", &program.to_string_lossy()])?;
+    eprintln!("$ cargo xtask faults --share {FAULTS}");
+    faults::run(&["--share", FAULTS, "--program", &program.to_string_lossy()])?;
     println!("ci: all checks passed");
     Ok(())
 }

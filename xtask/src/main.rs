@@ -13,6 +13,7 @@ mod ci;
 mod corpus;
 mod dist;
 mod docs;
+mod faults;
 mod fuzz;
 mod members;
 mod newer;
@@ -49,6 +50,9 @@ Usage: cargo xtask TASK
   fuzz [--minutes N | --hours N] [--target T]... [--jobs J] [--json] [--record FILE]
                              look for inputs that break a reader, guided by the code that they reach;
                              --record adds the numbers to a file. It needs a C++ compiler
+  faults [--kind TEXT] [--share K/N] [--only FAULT] [--json] [--ignored]
+                             let each file system call of small jobs fail, fill the disk there, kill the
+                             program there, and check what is left
   newer [--again]            make the directory with the newer peers for oracle and bench (as root, by
                              debootstrap; IMGCONV_NEWER names another directory)
   bench [goals] [--only JOB] [--size MB], bench scaling [--model], bench memory [--only INPUT],
@@ -58,7 +62,7 @@ Usage: cargo xtask TASK
                              time, memory and bytes, beside other programs that do the same; all
                              --save writes docs/benchmarks.md
 
-corpus, docs, oracle, torture and bench take `--program PATH` instead of building the program.";
+corpus, docs, faults, oracle, torture and bench take `--program PATH` instead of building the program.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -69,6 +73,8 @@ fn main() -> ExitCode {
         ["tidy", rest @ ..] => tidy::run(rest),
         ["corpus", rest @ ..] => corpus::run(rest),
         ["dist", rest @ ..] => dist::run(rest),
+        ["faults", rest @ ..] => faults::run(rest),
+        [faults::WORD, rest @ ..] => faults::become_traced(rest),
         ["docs", rest @ ..] => docs::run(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
         ["newer", rest @ ..] => newer::run(rest),

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use imgconv_fs::Directory;
+use imgconv_fs::{Directory, Stage, parent, sweep, sync_directory};
 use imgconv_model::{
     Algorithm, BundleSink, Code, Digest, Env, Error, Name, Names, Publication, Report, Result,
     Root, Shape, Transport as _, quote, quote_path,
@@ -220,10 +220,17 @@ impl Destination {
         if self.kind == Kind::Layout && root.exists() {
             drop(LayoutSink::create(&self.locator.location, env)?);
         }
-        match fs::create_dir(root) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                Err(Error::io(error, at()))
-            }
+        // Where every file is there already, no sink is opened that would do this.
+        if self.has_whole_files() && root.exists() {
+            sweep(root, Stage::PREFIX, env);
+        }
+        let made = match fs::create_dir(root) {
+            Ok(()) => sync_directory(parent(root)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(Error::io(error, at())),
+        };
+        match made {
+            Err(error) => Err(error),
             _ if !root.is_dir() => Err(Error::new(Code::Io, "not a directory").at(at())),
             _ if self.kind == Kind::Layouts => own_directory(&root.join(DIRECTORY)).map(drop),
             _ if self.kind == Kind::Site => {

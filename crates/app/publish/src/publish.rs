@@ -162,7 +162,10 @@ pub fn publish_files(
         let failed = |error| Error::io(error, quote_path(file));
         // A hard link to the file, or a copy where the file system has no links.
         std::fs::hard_link(file, &staged)
-            .or_else(|_| std::fs::copy(file, &staged).map(drop))
+            .or_else(|_| {
+                std::fs::copy(file, &staged)?;
+                File::open(&staged)?.sync_all()
+            })
             .map_err(failed)?;
         acis.push(Staged {
             anew: *signs_anew,
@@ -306,7 +309,9 @@ struct Staged {
 impl Staged {
     fn open(file: PathBuf, signature: Option<Vec<u8>>, env: &Env) -> Result<Self> {
         let part = open_aci(&file.to_string_lossy(), env)?;
-        let part = part.ok_or_else(|| Error::new(Code::Unsupported, "the file is not an ACI"))?;
+        let part = part.ok_or_else(|| {
+            Error::new(Code::Unsupported, "the file is not an ACI").at(quote_path(&file))
+        })?;
         Ok(Self {
             file,
             part,
@@ -323,7 +328,8 @@ fn signature_beside(file: &Path) -> Result<Option<Vec<u8>>> {
     let path = PathBuf::from(path);
     match path.symlink_metadata() {
         Ok(_) => read_small(&path).map(Some),
-        Err(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(error, quote_path(&path))),
     }
 }
 

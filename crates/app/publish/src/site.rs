@@ -8,6 +8,7 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error as _,
     fs::{self, File},
     io::{self, Write as _},
     os::fd::OwnedFd,
@@ -16,7 +17,7 @@ use std::{
 };
 
 use imgconv_fs::{
-    Directory, Stage, open_directory, open_directory_at, parent, path_of, same_bytes, sweep,
+    Directory, Stage, open_directory, open_directory_at, parent, path_of, same_bytes, sweep, sync,
     sync_directory,
 };
 use imgconv_model::{Code, Env, Error, Limits, Result, quote, quote_path};
@@ -69,6 +70,10 @@ impl Site {
         // The staging directory is on the same file system, where this user has the right to write.
         let beside = if new { parent(root) } else { root };
         sweep(beside, Stage::PREFIX, env);
+        // A run that was killed after it had made the site may have left its stage beside the site.
+        if !new {
+            sweep(parent(root), Stage::PREFIX, env);
+        }
         let staging = Stage::new(beside, Stage::PREFIX, true)?;
         let files = match new {
             // An empty directory in the staging directory.
@@ -105,6 +110,8 @@ impl Site {
             Code::Escape => error.hint(
                 "a site must not contain symbolic links; replace the link by a directory or a file",
             ),
+            // The file system failed, so that it is not known what is there.
+            Code::Io if is_failure(&error) => error.at(quote_path(&self.root.join(path))),
             _ => Error::new(Code::Denied, "the path exists and is not a regular file")
                 .at(quote_path(&self.root.join(path)))
                 .hint(
@@ -271,10 +278,13 @@ impl Site {
     /// a sound site.
     pub(crate) fn commit(self) -> Result<()> {
         let place = match self.new {
-            true => self.temporary("site"),
+            true => {
+                let place = self.temporary("site");
+                fs::create_dir(&place).map_err(|error| Error::io(error, quote_path(&place)))?;
+                place
+            }
             false => self.root.clone(),
         };
-        fs::create_dir_all(&place).map_err(|error| Error::io(error, quote_path(&place)))?;
         let top = open_directory(&place)?;
         for change in &self.changes {
             let shown = quote_path(&self.root.join(&change.path));
@@ -297,6 +307,13 @@ impl Site {
         }
         Ok(())
     }
+}
+
+/// Returns true if an error is that of a call that failed, and not about the kind of the file.
+fn is_failure(error: &Error) -> bool {
+    let failed = error.source().and_then(|it| it.downcast_ref::<io::Error>());
+    let failed = failed.and_then(Errno::from_io_error);
+    failed.is_some_and(|errno| !matches!(errno, Errno::LOOP | Errno::NOTDIR | Errno::NXIO))
 }
 
 /// An opened file of a site.
@@ -330,7 +347,8 @@ fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
     let mut found = top.try_clone().map_err(|error| Error::io(error, at()))?;
     for name in path.split('/').filter(|name| !name.is_empty()) {
         match rustix::fs::mkdirat(&found, name, Mode::from_raw_mode(0o777)) {
-            Ok(()) | Err(Errno::EXIST) => {}
+            Ok(()) => sync(&found, at())?,
+            Err(Errno::EXIST) => {}
             Err(error) => return Err(Error::io(error.into(), at())),
         }
         found =

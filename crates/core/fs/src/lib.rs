@@ -26,6 +26,7 @@ mod given;
 mod held;
 mod lock;
 mod own;
+mod own_lock;
 mod partial;
 mod path;
 mod remove;

@@ -25,6 +25,7 @@ use rustix::{
 use crate::{
     descriptor::open_directory_at,
     lock::{proves, try_lock},
+    own_lock::lock_own,
     remove::remove_contents,
 };
 
@@ -75,12 +76,22 @@ impl Partial {
                 Ok(lock)
             })?
             .into_file();
-        let top = open_directory_at(&parent, &partial)?;
-        // In a directory that others may write to, another user could have replaced the new
-        // directory.
-        if fstat(&top)?.st_uid != geteuid().as_raw() {
-            return Err(Errno::PERM.into());
-        }
+        let top = open_directory_at(&parent, &partial).and_then(|top| {
+            // In a directory that others may write to, another user could have replaced the new
+            // directory.
+            match fstat(&top)?.st_uid == geteuid().as_raw() {
+                true => Ok(top),
+                false => Err(Errno::PERM.into()),
+            }
+        });
+        let top = match top {
+            Ok(top) => top,
+            Err(error) => {
+                let _ = unlinkat(&parent, &*partial, AtFlags::REMOVEDIR);
+                let _ = unlinkat(&parent, lock_name(&partial), AtFlags::empty());
+                return Err(error);
+            }
+        };
         Ok(Self {
             parent,
             name: partial,
@@ -170,12 +181,15 @@ fn flush(directory: BorrowedFd<'_>) -> io::Result<()> {
 fn make_lock(parent: BorrowedFd<'_>, partial: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let lock = openat(parent, lock_name(partial), flags, Mode::RUSR | Mode::WUSR)?;
-    // On file systems without locks no directory ever counts as a leftover.
-    let _ = try_lock(&lock);
-    // Another run may have removed the file as a leftover before it was locked.
-    match fstat(&lock)?.st_nlink {
-        0 => Err(io::ErrorKind::AlreadyExists.into()),
-        _ => Ok(lock),
+    let found = lock_own(&lock).and_then(|_| Ok(fstat(&lock)?.st_nlink));
+    match found {
+        // Another run may have removed the file as a leftover before it was locked.
+        Ok(0) => Err(io::ErrorKind::AlreadyExists.into()),
+        Ok(_) => Ok(lock),
+        Err(error) => {
+            let _ = unlinkat(parent, lock_name(partial), AtFlags::empty());
+            Err(error)
+        }
     }
 }
 

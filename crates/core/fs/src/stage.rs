@@ -26,7 +26,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::TempDir;
 
 use crate::{
-    descriptor::open_directory_at, lock::try_lock, remove::remove_contents, rename::rename_file,
+    descriptor::open_directory_at, own_lock::lock_own, remove::remove_contents, rename::rename_file,
 };
 
 const BUFFER: usize = 1 << 20;
@@ -71,8 +71,7 @@ impl Stage {
         // Before the new directory is locked, another process may remove it as a leftover.
         for _ in 1..TRIES {
             match Self::make(parent, prefix, durable) {
-                // On a file system without locks no directory is ever removed as a leftover.
-                Ok(stage) if try_lock(&stage.descriptor).unwrap_or(true) && stage.is_there() => {
+                Ok(stage) if lock_own(&stage.descriptor).map_err(failed)? && stage.is_there() => {
                     stage.mark(Self::MARKER)?;
                     return Ok(Arc::new(stage));
                 }

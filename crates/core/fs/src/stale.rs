@@ -7,6 +7,7 @@
 //! [`Stage::MARKER`] and stages of other users stay, whatever their names.
 
 use std::{
+    io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::PoisonError,
@@ -95,7 +96,7 @@ impl Stale {
     /// # Errors
     /// [`Code::Io`](imgconv_model::Code::Io) if a file can't be removed.
     pub fn remove(self, directory: impl AsFd) -> Result<()> {
-        let failed = |error: std::io::Error| Error::io(error, quote(&self.name));
+        let failed = |error: io::Error| Error::io(error, quote(&self.name));
         remove_contents(&self.descriptor, Stage::MARKER.as_bytes()).map_err(failed)?;
         match rustix::fs::unlinkat(directory, &*self.name, AtFlags::REMOVEDIR) {
             // The process of the stage may have removed it already, and released the lock after

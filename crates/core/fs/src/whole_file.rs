@@ -5,6 +5,7 @@
 //! replaced.
 
 use std::{
+    error::Error as _,
     fs::{self, File},
     io::{self, Write as _},
     os::fd::OwnedFd,
@@ -17,7 +18,9 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{given::set_blocking, path::parent, stage::Stage, stale::sweep};
+use crate::{
+    given::set_blocking, path::parent, rename::sync_directory, stage::Stage, stale::sweep,
+};
 
 /// A file that will be written as a whole.
 #[derive(Debug)]
@@ -70,14 +73,26 @@ impl WholeFile {
         let stage = match Stage::new(folder, Stage::PREFIX, true) {
             Ok(stage) => stage,
             // A user with the right to write the file, but not its directory, can't replace the
-            // file.
-            Err(_) if path.is_file() => return fs::write(&path, bytes).map_err(failed),
+            // file. After any other error, such as a full disk, the old file stays.
+            Err(error) if is_refused(&error) && path.is_file() => {
+                return fs::write(&path, bytes).map_err(failed);
+            }
             Err(error) => return Err(error),
         };
         let staged = stage.write(bytes)?;
         rustix::fs::renameat(stage.descriptor(), &*staged, CWD, &path)
-            .map_err(|error| failed(error.into()))
+            .map_err(|error| failed(error.into()))?;
+        sync_directory(folder)
     }
+}
+
+/// Returns true if the user may not write to the directory.
+fn is_refused(error: &Error) -> bool {
+    let failed = error.source().and_then(|it| it.downcast_ref::<io::Error>());
+    failed.is_some_and(|failed| {
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(failed.kind(), PermissionDenied | ReadOnlyFilesystem)
+    })
 }
 
 /// Opens a file that is not regular, without waiting for a reader of a FIFO.

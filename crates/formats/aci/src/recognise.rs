@@ -3,7 +3,13 @@
 //!
 //! This module checks nothing: a file that only looks like an ACI is refused when it is read.
 
-use std::io::{Cursor, Read};
+use std::{
+    io::{self, Cursor, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use imgconv_layer::clean;
 use imgconv_model::{Blob, Code, Compression, Error, Limits, Notes, Reader, Result};
@@ -52,12 +58,36 @@ pub fn recognise_bytes(prefix: &[u8]) -> bool {
     looks_like_one(Box::new(Cursor::new(prefix)))
 }
 
-/// Like [`recognise_bytes`], for a stream that is read only as far as needed.
+/// Like [`recognise_bytes`], for a stream that is read only as far as needed. A stream that can't be
+/// read counts as an ACI, so that reading reports the error of the file system, instead of a word
+/// about another format.
 pub(crate) fn recognise(blob: &Blob) -> bool {
     let Ok((begin, stream)) = peek(blob) else {
-        return false;
+        return true;
     };
-    pgp(&begin).is_some() || looks_like_one(stream)
+    let failed = Arc::new(AtomicBool::new(false));
+    let stream = Watched {
+        inner: stream,
+        failed: Arc::clone(&failed),
+    };
+    pgp(&begin).is_some() || looks_like_one(Box::new(stream)) || failed.load(Ordering::Relaxed)
+}
+
+/// A stream that remembers that a call of the file system has failed.
+struct Watched {
+    inner: Reader,
+    failed: Arc<AtomicBool>,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buffer).inspect_err(|error| {
+            let interrupted = error.kind() == io::ErrorKind::Interrupted;
+            if error.raw_os_error().is_some() && !interrupted {
+                self.failed.store(true, Ordering::Relaxed);
+            }
+        })
+    }
 }
 
 /// Opens a stream and reads its first bytes, which the returned reader repeats.

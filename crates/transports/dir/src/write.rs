@@ -47,7 +47,8 @@ impl DirSink {
         let given = Path::new(rest);
         let (path, exists) = match fs::metadata(given) {
             Ok(metadata) if metadata.is_dir() => {
-                if !Directory::open(given)?.is_empty()? {
+                let is_empty = Directory::open(given)?.is_empty();
+                if !is_empty.map_err(|error| error.at(shown.clone()))? {
                     return Err(occupied().at(shown));
                 }
                 // The directory is replaced, not a symbolic link to it.

@@ -23,6 +23,8 @@ use crate::{
 pub fn edit<T>(path: &str, env: &Env, change: impl FnOnce(&mut Index) -> Result<T>) -> Result<T> {
     let work = || -> Result<T> {
         let directory = open(path, env)?;
+        // Leftovers that can't be found or removed now are left to a later run.
+        let _ = remove_leftovers(Path::new(path));
         let _lock = lock(&directory, env)?;
         let mut index = read_index(&directory, &env.limits)?;
         let before = index.render();
@@ -56,8 +58,6 @@ fn replace(path: &str, directory: &Directory, bytes: &[u8], env: &Env) -> Result
         let what = format!("file {INDEX_FILE} of {} bytes", bytes.len());
         return Err(Limits::exceeded("root_index", limit, what));
     }
-    // Leftovers that can't be found or removed now are left to a later run.
-    let _ = remove_leftovers(Path::new(path));
     let stage = Stage::new(Path::new(path), Stage::PREFIX, true)?;
     let staged = stage.write(bytes)?;
     env.check_cancelled()?;

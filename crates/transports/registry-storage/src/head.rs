@@ -1,20 +1,20 @@
 //! The entry points of a storage.
 
-use imgconv_model::{Child, Digest, Name};
+use std::sync::Arc;
+
+use imgconv_model::{Child, Digest, Error, Name};
 
 /// The document or file behind an entry point.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
     /// A manifest of version 2.
     Manifest(Digest),
-    /// A file of version 2 that should name a manifest, and does not.
-    Link(String),
     /// An image of version 1.
     Image(String),
-    /// A file of version 1 that should name an image, and does not.
-    Tag(String),
-    /// A directory that can't be listed.
-    Folder(String),
+    /// A file that should name a manifest or an image, and does not, or a directory that can't be
+    /// listed. The error is that of the listing: a second attempt may fail otherwise, or not at all,
+    /// and then the entry would have no descriptor.
+    Broken(Arc<Error>),
 }
 
 /// An entry point that was found.

@@ -18,7 +18,7 @@ use imgconv_stream::read_document;
 use crate::{
     head::Source,
     links::{Links, has_tar_sums, tar_sum},
-    paths::{blob_path, read_link},
+    paths::blob_path,
     v1::{self, Layer},
     v2,
 };
@@ -148,25 +148,10 @@ impl Storage {
     fn read_root(&self, source: &Source) -> Result<Document> {
         match source {
             Source::Manifest(digest) => self.manifest(digest),
-            Source::Link(path) => {
-                let digest = read_link(&self.shared.directory, path, &self.shared.limits)?;
-                self.manifest(&digest)
-            }
             Source::Image(id) => {
                 v1::chain(&self.shared.directory, id, &self.shared.limits).map(|c| c.document)
             }
-            Source::Tag(path) => {
-                let id = v1::read_tag(&self.shared.directory, path, &self.shared.limits)?;
-                v1::chain(&self.shared.directory, &id, &self.shared.limits)
-                    .map(|chain| chain.document)
-            }
-            Source::Folder(path) => {
-                self.shared.directory.directories(path)?;
-                let message = "the directory could not be listed before, and now it can";
-                Err(Error::new(Code::Io, message)
-                    .at(quote(path))
-                    .hint("run it again"))
-            }
+            Source::Broken(error) => Err(error.again()),
         }
     }
 

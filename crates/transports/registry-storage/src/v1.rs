@@ -120,7 +120,7 @@ fn tags(directory: &Directory, host: Option<&str>, limits: &Limits) -> Result<Ve
                 }
                 let source = match read_tag(directory, &path, limits) {
                     Ok(id) => Source::Image(id),
-                    Err(_) => Source::Tag(path),
+                    Err(error) => Source::Broken(Arc::new(error)),
                 };
                 heads.push(Head {
                     name: Some(name(host, &full, tag)),
@@ -143,7 +143,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Reads a file that holds an id.
-pub(crate) fn read_tag(directory: &Directory, path: &str, limits: &Limits) -> Result<String> {
+fn read_tag(directory: &Directory, path: &str, limits: &Limits) -> Result<String> {
     let place = || format!("file {}", quote(path));
     let bytes = directory.read(path, ("layout_file", limits.layout_file))?;
     let bytes =

@@ -6,12 +6,15 @@
 //! Only the manifest itself has its type. Of schema 1 only the signed text is stored; registries
 //! before 2.6 stored its signatures as separate blobs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use imgconv_fs::Directory;
 use imgconv_json::{Value, parse};
 use imgconv_manifest::kind_of;
-use imgconv_model::{Algorithm, Child, Digest, Env, Facts, Limits, Name, Result};
+use imgconv_model::{Algorithm, Child, Code, Digest, Env, Facts, Limits, Name, Result};
 use imgconv_stream::{Verified, read_to_limit};
 
 use crate::{
@@ -71,6 +74,7 @@ pub(crate) fn heads(directory: &Directory, host: Option<&str>, env: &Env) -> Res
         limits: &env.limits,
         manifests: BTreeMap::new(),
         revisions: BTreeMap::new(),
+        unread: BTreeSet::new(),
         listed: Listed::default(),
     };
     let mut open = vec![String::new()];
@@ -127,6 +131,9 @@ struct Reading<'a> {
     manifests: BTreeMap<Digest, Manifest>,
     /// The repositories of every manifest.
     revisions: BTreeMap<Digest, Vec<String>>,
+    /// The repositories with tags that the file system could not read, so that it is not known which
+    /// manifests have no tag.
+    unread: BTreeSet<String>,
     listed: Listed,
 }
 
@@ -135,12 +142,12 @@ impl Reading<'_> {
     fn directories(&mut self, path: &str) -> Option<Vec<String>> {
         match self.directory.directories(path) {
             Ok(names) => Some(names),
-            Err(_) => {
+            Err(error) => {
                 self.listed.heads.push(Head {
                     name: None,
                     texts: vec![path.to_owned()],
                     child: None,
-                    source: Source::Folder(path.to_owned()),
+                    source: Source::Broken(Arc::new(error)),
                     repositories: Vec::new(),
                 });
                 None
@@ -150,7 +157,11 @@ impl Reading<'_> {
 
     fn tags(&mut self, repository: &str, path: &str) {
         let tags = format!("{path}/_manifests/tags");
-        for tag in self.directories(&tags).unwrap_or_default() {
+        let listed = self.directories(&tags);
+        if listed.is_none() {
+            self.unread.insert(repository.to_owned());
+        }
+        for tag in listed.unwrap_or_default() {
             let link = format!("{tags}/{tag}/current/link");
             // A folder without a link whose name is no tag was not made by a registry, see above.
             if !Name::is_tag(&tag) && !matches!(self.directory.file(&link), Ok(Some(_))) {
@@ -163,7 +174,12 @@ impl Reading<'_> {
                     let child = self.manifest(digest, path).child.clone();
                     (Some(child), Source::Manifest(digest))
                 }
-                Err(_) => (None, Source::Link(link)),
+                Err(error) => {
+                    if error.code() == Code::Io {
+                        self.unread.insert(repository.to_owned());
+                    }
+                    (None, Source::Broken(Arc::new(error)))
+                }
             };
             self.listed.heads.push(Head {
                 name: Some(name(self.host, repository, &tag)),
@@ -246,7 +262,8 @@ impl Reading<'_> {
         let other = manifests.filter(|(digest, manifest)| manifest.stored != **digest);
         let stored_names: BTreeSet<Digest> = other.map(|(_, manifest)| manifest.stored).collect();
         for (digest, repositories) in &self.revisions {
-            if reached.contains(digest) || stored_names.contains(digest) {
+            let unknown = repositories.iter().all(|one| self.unread.contains(one));
+            if unknown || reached.contains(digest) || stored_names.contains(digest) {
                 continue;
             }
             let stored = self.manifests[digest].stored;

@@ -353,6 +353,27 @@ fn what_killed_runs_left_goes_with_the_next_one_and_what_is_the_users_stays() {
     }
 }
 
+// K43, W6
+#[test]
+fn what_killed_runs_left_goes_also_where_everything_is_there_already() {
+    let sandbox = Sandbox::new();
+    sandbox.layout("oci", "example.com/a", &["dir etc"]);
+    for (args, beside) in [
+        (&["migrate", "oci:oci", "docker-archive:o/"][..], "o/"),
+        (&["migrate", "oci:oci", "aci:o/"], "o/"),
+        (&["publish", "oci:oci", "o", "--host", "example.com"], ""),
+    ] {
+        sandbox.ok(args);
+        let left = sandbox.path(&format!("{beside}.imgconv-Abc123"));
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join("imgconv-stage"), "").unwrap();
+        fs::set_permissions(&left, fs::Permissions::from_mode(0o700)).unwrap();
+        sandbox.ok(args);
+        assert!(!left.exists(), "{args:?}");
+        fs::remove_dir_all(sandbox.path("o")).unwrap();
+    }
+}
+
 // K44
 #[test]
 fn no_password_is_printed_wherever_it_stood() {

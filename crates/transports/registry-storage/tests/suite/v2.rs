@@ -218,6 +218,35 @@ fn damage_is_an_error_of_that_entry_alone() {
     assert_eq!(entries[3].child.as_ref().unwrap().digest, missing);
 }
 
+// W1: tags that can't be read are no proof that a manifest has none.
+#[test]
+fn manifests_of_a_repository_with_unreadable_tags_are_not_untagged() {
+    let fixture = Fixture::new();
+    let digest = fixture.blob(MANIFEST);
+    fixture.tag("team/app", "1", &digest);
+    let tags = fixture.base().join("repositories/team/app/_manifests/tags");
+    let entries = || -> Vec<(Vec<String>, Result<Root>)> {
+        let bundle = fixture.open().unwrap();
+        let roots = bundle.roots().unwrap();
+        let read = |entry: &imgconv_model::RootEntry| (entry.texts.clone(), bundle.root(entry));
+        roots.iter().map(read).collect()
+    };
+    // A directory in place of the link: the file system can't read it.
+    fs::remove_file(tags.join("1/current/link")).unwrap();
+    fs::create_dir(tags.join("1/current/link")).unwrap();
+    let found = entries();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, ["team/app:1"]);
+    assert_eq!(found[0].1.as_ref().unwrap_err().code(), Code::Io);
+    // A file in place of the directory.
+    fs::remove_dir_all(&tags).unwrap();
+    fs::write(&tags, "").unwrap();
+    let found = entries();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].0[0].ends_with("team/app/_manifests/tags"));
+    assert_eq!(found[0].1.as_ref().unwrap_err().code(), Code::Io);
+}
+
 #[test]
 fn blobs_are_verified_and_found_by_their_digests_alone() {
     let fixture = Fixture::new();
