@@ -2,7 +2,7 @@
 //! anything relies on it. With the journal, the same command continues an interrupted migration.
 //!
 //! A directory holds one file for each share of the work, which only the process of that share
-//! writes, under a lock; all files are read. A line is a checksum and a JSON document. A line that
+//! writes, under a lock that holds between machines; all files are read. A line is a checksum and a JSON document. A line that
 //! does not fit its checksum, such as the last line of a killed process, is passed over: a lost
 //! line costs work, never an image.
 //!
@@ -13,7 +13,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{File, TryLockError},
+    fs::File,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::{
         fd::{AsFd, OwnedFd},
@@ -23,7 +23,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use imgconv_fs::{Directory, file_state};
+use imgconv_fs::{Directory, file_state, try_lock_file};
 use imgconv_model::{
     Algorithm, Child, Code, Compression, Digest, Error, Limits, Name, Platform, Publication,
     Result, SealedLayer, Step, quote, quote_path,
@@ -337,15 +337,21 @@ impl Journal {
             let private = std::fs::Permissions::from_mode(PRIVATE);
             file.set_permissions(private).map_err(failed)?;
         }
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
+        match try_lock_file(&file) {
+            Ok(true) => {}
+            Ok(false) => {
                 let message = "another migration with this journal is running";
-                return Err(Error::new(Code::Denied, message)
-                    .at(at())
-                    .hint("wait for its end, or give each migration a share: `--shard I/N`"));
+                return Err(Error::new(Code::Denied, message).at(at()).hint(
+                    "wait for its end, here or on another machine, or give each migration a share: \
+                     `--shard I/N`",
+                ));
             }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(error) => {
+                return Err(failed(error).hint(
+                    "the journal is locked, so that no other migration writes to it; `--journal DIR` \
+                     names a place on a file system with locks",
+                ));
+            }
         }
         let mut journal = Self {
             path,

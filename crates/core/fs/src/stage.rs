@@ -2,9 +2,10 @@
 //!
 //! The directory has mode 0700 and a random name, and is removed with all its files when it is
 //! dropped. Files in it are made with mode 0644 less the umask, and keep that mode when they move.
-//! The process holds a lock on the directory, and a marker file in it marks it as a directory of
-//! this program. So [`Stale`](crate::Stale) can distinguish the directory of a killed process from
-//! a directory in use and from directories of the user.
+//! A marker file in it marks it as a directory of this program, and the process holds locks on the
+//! directory and on the marker: the second is seen by the machine that a network file system is on. So
+//! [`Stale`](crate::Stale) can distinguish the directory of a killed process from a directory in use
+//! and from directories of the user.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -26,7 +27,10 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::TempDir;
 
 use crate::{
-    descriptor::open_directory_at, lock::try_lock, remove::remove_contents, rename::rename_file,
+    descriptor::open_directory_at,
+    lock::{try_lock, try_lock_file},
+    remove::remove_contents,
+    rename::rename_file,
 };
 
 const BUFFER: usize = 1 << 20;
@@ -39,6 +43,8 @@ const TRIES: usize = 100;
 pub struct Stage {
     directory: TempDir,
     descriptor: OwnedFd,
+    /// The marker file, locked until the descriptor is closed; `None` on a file system without locks.
+    _marker: Option<File>,
     /// True if a blob is flushed to the disk as soon as it is complete.
     durable: bool,
     next: AtomicU64,
@@ -72,8 +78,11 @@ impl Stage {
         for _ in 1..TRIES {
             match Self::make(parent, prefix, durable) {
                 // On a file system without locks no directory is ever removed as a leftover.
-                Ok(stage) if try_lock(&stage.descriptor).unwrap_or(true) && stage.is_there() => {
-                    stage.mark(Self::MARKER)?;
+                Ok(mut stage)
+                    if try_lock(&stage.descriptor).unwrap_or(true) && stage.is_there() =>
+                {
+                    let marker = stage.make_marker(Self::MARKER)?;
+                    stage._marker = try_lock_file(&marker).is_ok().then_some(marker);
                     return Ok(Arc::new(stage));
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -97,6 +106,7 @@ impl Stage {
         Ok(Self {
             directory,
             descriptor,
+            _marker: None,
             durable,
             next: AtomicU64::new(0),
             blobs: Mutex::default(),
@@ -233,12 +243,16 @@ impl Stage {
     /// # Errors
     /// [`Code::Io`] that names the file.
     pub fn mark(&self, name: &str) -> Result<()> {
+        self.make_marker(name).map(drop)
+    }
+
+    fn make_marker(&self, name: &str) -> Result<File> {
         // The file is made in one step, so that a process killed meanwhile leaves no incomplete
         // marker.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
         rustix::fs::openat(&self.descriptor, name, flags, mode)
-            .map(drop)
+            .map(File::from)
             .map_err(|error| Error::io(error.into(), self.show(name)))
     }
 

@@ -1,9 +1,9 @@
 //! Writing a layout directory: a new one that appears at once, or more images in an existing one.
 //!
 //! A new layout is built in a private directory beside its place and renamed. In an existing
-//! layout, blobs get their names first and `index.json` is replaced last, under a lock on the
-//! layout's directory, starting from its text at that moment: several runs of imgconv can add to
-//! one layout at once. Other writers do not take that lock. No blob is ever opened for writing.
+//! layout, blobs get their names first and `index.json` is replaced last, under the layout's lock,
+//! starting from its text at that moment: several runs of imgconv, on one machine or on several, can
+//! add to one layout at once. Other writers do not take that lock. No blob is ever opened for writing.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ use crate::{
     growing::{Growing, GrowingWriter},
     hold::Holds,
     leftovers::remove_leftovers,
-    lock::lock,
+    lock::lock_to_commit,
     pool::Pool,
     shared::{Shared, Sharing},
 };
@@ -272,7 +272,8 @@ impl Commit<'_> {
             rustix::fs::renameat(self.stage.descriptor(), &*staged, target, name)
                 .map_err(|error| Error::io(error.into(), format!("file {name}")))
         };
-        if is_new {
+        // The lock of a directory has made the file already.
+        if is_new && directory.open(&[LAYOUT_FILE])?.is_none() {
             replace(LAYOUT_FILE, MARKER.as_bytes())?;
         }
         if is_new || changed {
@@ -430,12 +431,18 @@ impl BundleSink for LayoutSink {
                 pool.put(&digest, &staged, &self.stage).map_err(at)?;
             }
         }
+        let apply = |directory: &Directory| -> Result<()> {
+            let lock = lock_to_commit(directory, &self.stage, &self.env)?;
+            let work = || -> Result<()> {
+                if self.growing.is_some() {
+                    check_complete(directory, &listed, &self.env)?;
+                }
+                commit.apply(directory, None)
+            };
+            work().inspect_err(|_| lock.undo(directory))
+        };
         if let Some(directory) = &self.existing {
-            let _lock = lock(directory, &self.env).map_err(at)?;
-            if self.growing.is_some() {
-                check_complete(directory, &listed, &self.env).map_err(at)?;
-            }
-            commit.apply(directory, None).map_err(at)?;
+            apply(directory).map_err(at)?;
             return Ok(places);
         }
         let new = make_directory(self.stage.descriptor(), NEW, NEW).map_err(at)?;
@@ -444,8 +451,7 @@ impl BundleSink for LayoutSink {
         if !self.rename_new().map_err(at)? {
             // Another program made a layout here meanwhile: the images are added to that layout.
             let directory = Directory::open(&self.path, Links::Refuse)?;
-            let _lock = lock(&directory, &self.env).map_err(at)?;
-            commit.apply(&directory, None).map_err(at)?;
+            apply(&directory).map_err(at)?;
         }
         Ok(places)
     }
