@@ -17,6 +17,7 @@ mod newer;
 mod oracle;
 mod picture;
 mod process;
+mod selves;
 mod tidy;
 
 use std::process::ExitCode;
@@ -31,14 +32,17 @@ Usage: cargo xtask TASK
   corpus build NAME DIR      write a recipe of testdata/images as NAME.aci and as a layout
   corpus bless [CASE] [--yes]
                              show (--yes: write) what the golden files would become
+  selves                     keep what the program of a release writes, in testdata/selves/VERSION: later
+                             programs are tested with it
   docs [--check]             write (--check: compare) the generated documents and the picture
   dist [--out DIR] [--profile NAME | --program FILE]
                              write the files of a release to target/dist; the same commit gives the
                              same bytes
   dist --check [--out DIR] [--require-all]
                              install and use each file of a release where nothing else is (as root)
-  oracle [GROUP] [--require-all] [--keep]
-                             let tools that no one here wrote judge our output
+  oracle [GROUP] [--require-all] [--keep] [--rounds N]
+                             let tools that no one here wrote judge our output; --rounds: of the
+                             writers on two machines (group locks)
   newer [--again]            make the directory with the newer peers for oracle and bench (as root, by
                              debootstrap; IMGCONV_NEWER names another directory)
   bench [goals] [--only JOB] [--size MB], bench scaling [--model], bench memory [--only INPUT],
@@ -48,7 +52,7 @@ Usage: cargo xtask TASK
                              time, memory and bytes, beside other programs that do the same; all
                              --save writes docs/benchmarks.md
 
-corpus, docs, oracle and bench take `--program PATH` instead of building the program.";
+corpus, docs, oracle, selves and bench take `--program PATH` instead of building the program.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         ["corpus", rest @ ..] => corpus::run(rest),
         ["dist", rest @ ..] => dist::run(rest),
         ["docs", rest @ ..] => docs::run(rest),
+        ["selves", rest @ ..] => selves::run(rest),
         ["newer", rest @ ..] => newer::run(rest),
         ["oracle", rest @ ..] => oracle::run(rest),
         ["bench", rest @ ..] => bench::run(rest),

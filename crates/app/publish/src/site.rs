@@ -16,8 +16,8 @@ use std::{
 };
 
 use imgconv_fs::{
-    Directory, Stage, open_directory, open_directory_at, parent, path_of, same_bytes, sweep,
-    sync_directory,
+    Directory, Stage, lock_directory, open_directory, open_directory_at, parent, path_of,
+    same_bytes, sweep, sync_directory,
 };
 use imgconv_model::{Code, Env, Error, Limits, Result, quote, quote_path};
 use rustix::{
@@ -44,6 +44,8 @@ pub(crate) struct Site {
     changes: Vec<Change>,
     /// The number of staged files.
     staged: usize,
+    /// The lock of an existing site, once it was taken.
+    lock: Option<File>,
 }
 
 /// One step towards the new site.
@@ -87,7 +89,22 @@ impl Site {
             limits: env.limits,
             changes: Vec::new(),
             staged: 0,
+            lock: None,
         })
+    }
+
+    /// Waits for the lock of an existing site, which lasts until the site is dropped: tags and pages are
+    /// made of those that are there. The lock keeps out the runs of this machine only. A new site needs
+    /// none: if another run makes one at the same place, the commit fails.
+    ///
+    /// # Errors
+    /// If the file system has no locks, or the run is cancelled.
+    pub(crate) fn lock(&mut self, env: &Env) -> Result<()> {
+        if !self.new && self.lock.is_none() {
+            let locked = lock_directory(&self.files, env, "lock of the site");
+            self.lock = Some(locked.map_err(|error| error.at(quote_path(&self.root)))?);
+        }
+        Ok(())
     }
 
     /// A path for a temporary file or directory, on the file system of the site.

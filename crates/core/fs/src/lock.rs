@@ -15,7 +15,7 @@
 //!   behind the end of the file.
 //! - A file system in user space may forward `flock` alone in a useful way: the locks of `fcntl` that
 //!   it takes belong to its one process. So on FUSE both locks are taken. On file systems of this
-//!   machine too, because imgconv up to 0.1 locks journals by `flock`. Elsewhere the two may be one
+//!   machine too, because older versions lock journals by `flock`. Elsewhere the two may be one
 //!   lock on the server, which would refuse itself.
 //!
 //! A lock of `fcntl` needs a file that is open for writing. If the user may not write to the file,
@@ -178,6 +178,8 @@ pub fn lock_file_at(
 ) -> Result<Option<File>> {
     let directory = directory.as_fd();
     for _ in 0..TRIES {
+        // The file may be new, or another one than this machine remembers.
+        refresh(directory, name);
         let Some(read) = open_file_at(directory, name).map_err(|error| error.at(what))? else {
             return Ok(None);
         };

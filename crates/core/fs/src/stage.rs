@@ -44,7 +44,7 @@ pub struct Stage {
     directory: TempDir,
     descriptor: OwnedFd,
     /// The marker file, locked until the descriptor is closed; `None` on a file system without locks.
-    _marker: Option<File>,
+    marker: Option<File>,
     /// True if a blob is flushed to the disk as soon as it is complete.
     durable: bool,
     next: AtomicU64,
@@ -82,7 +82,7 @@ impl Stage {
                     if try_lock(&stage.descriptor).unwrap_or(true) && stage.is_there() =>
                 {
                     let marker = stage.make_marker(Self::MARKER)?;
-                    stage._marker = try_lock_file(&marker).is_ok().then_some(marker);
+                    stage.marker = try_lock_file(&marker).is_ok().then_some(marker);
                     return Ok(Arc::new(stage));
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -106,7 +106,7 @@ impl Stage {
         Ok(Self {
             directory,
             descriptor,
-            _marker: None,
+            marker: None,
             durable,
             next: AtomicU64::new(0),
             blobs: Mutex::default(),
@@ -300,8 +300,10 @@ impl Stage {
 }
 
 impl Drop for Stage {
-    /// Empties the directory, the marker last; then [`TempDir`] removes the directory itself.
+    /// Empties the directory, the marker last; then [`TempDir`] removes the directory itself. The marker is
+    /// closed first: NFS and FUSE keep an open file, under another name in the same directory.
     fn drop(&mut self) {
+        self.marker = None;
         let _ = remove_contents(&self.descriptor, Self::MARKER.as_bytes());
     }
 }

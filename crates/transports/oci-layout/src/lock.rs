@@ -1,7 +1,7 @@
 //! The lock on a layout.
 //!
 //! A layout has two locks, which are always taken in this order. The one of its directory keeps runs on
-//! the same machine out, also those of imgconv up to 0.1, which take no other; where a server keeps
+//! the same machine out, also those of older versions, which take no other; where a server keeps
 //! locks, only one run of each machine asks it. The one of the file `oci-layout` keeps out the runs of
 //! all machines that share the file system. That file is in every layout, and is written once: only
 //! `index.json` is replaced. No lock file of imgconv is added to a layout, which belongs to the user.
