@@ -118,7 +118,7 @@ impl Maker {
             build::layout(&images, &self.at("source"))?;
             Ok((
                 build::aci_bytes(&images[0])?,
-                docker::archive_v1(&images[1..])?,
+                docker::archive_v1(&images[1..2])?,
             ))
         };
         let (aci, archive) = made().map_err(|e| e.to_string())?;

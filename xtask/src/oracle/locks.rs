@@ -45,7 +45,7 @@ pub(super) fn run(oracle: &mut Oracle, rounds: usize) {
         // A missing program is a missing peer by its own name, which is told first.
         Err(_) => "a mount by FUSE",
     };
-    let needs = ["bindfs", "flock", "root", may_mount];
+    let needs = ["bindfs", "flock", "unshare", "root", may_mount];
     let name = "locks: two mounts of a folder are two machines";
     if !oracle.check(name, &needs, two_machines) {
         return;
@@ -65,11 +65,12 @@ pub(super) fn run(oracle: &mut Oracle, rounds: usize) {
     });
     let made = oracle.check("locks: one undisturbed migration", &[], |oracle| {
         store(oracle)?;
+        fs::create_dir_all(oracle.path(HERE)).map_err(|e| e.to_string())?;
         migrate(
             oracle,
             "one",
             "alone",
-            &["--journal", "locks/one/alone-journal"],
+            &["--journal", "locks/here/alone-journal"],
         )?;
         equal(
             "names",
@@ -314,21 +315,25 @@ fn store(oracle: &Oracle) -> Result {
         .map_err(|e| e.to_string())
 }
 
-/// The command of a migration from one machine.
+/// The place that both machines have the folder at, in the work folder: a journal is about a path.
+const HERE: &str = "locks/here";
+
+/// The command of a migration on one machine, which sees the folder at [`HERE`].
 fn migration(oracle: &Oracle, machine: &str, layout: &str, more: &[&str]) -> Command {
-    let mut command = Command::new(&oracle.program);
-    let source = format!("registry-storage:locks/{machine}/store");
-    let layout = format!("oci:locks/{machine}/{layout}");
+    let mut command = Command::new("unshare");
     command
         .args([
-            "migrate",
-            &source,
-            &layout,
-            "--jobs",
-            "1",
-            "--compression",
-            "zstd",
+            "--mount",
+            "sh",
+            "-c",
+            r#"mount --bind "$0" "$1" && shift && exec "$@""#,
         ])
+        .arg(oracle.path(&format!("locks/{machine}")))
+        .arg(HERE)
+        .arg(&oracle.program)
+        .args(["migrate", &format!("registry-storage:{HERE}/store")])
+        .arg(format!("oci:{HERE}/{layout}"))
+        .args(["--jobs", "1", "--compression", "zstd"])
         .args(more)
         .current_dir(&oracle.work)
         .stdin(Stdio::null());
@@ -341,9 +346,8 @@ fn migrate(oracle: &Oracle, machine: &str, layout: &str, more: &[&str]) -> Resul
 
 /// The first migration stands still while the second one asks for the journal.
 fn second_migration(oracle: &Oracle) -> Result {
-    let journal = |machine: &str| format!("locks/{machine}/journal");
-    let started =
-        |machine: &str| migration(oracle, machine, "twice", &["--journal", &journal(machine)]);
+    let journal = format!("{HERE}/journal");
+    let started = |machine: &str| migration(oracle, machine, "twice", &["--journal", &journal]);
     let mut first = started("one")
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -384,7 +388,7 @@ fn second_migration(oracle: &Oracle) -> Result {
         oracle,
         "two",
         "twice",
-        &["--journal", &journal("two"), "--report", report],
+        &["--journal", &journal, "--report", report],
     )?;
     equal(
         "kept",
@@ -397,7 +401,7 @@ fn second_migration(oracle: &Oracle) -> Result {
 fn shares(oracle: &Oracle) -> Result {
     let run = |share: usize| {
         let machine = MACHINES[share % 2];
-        let journal = format!("locks/{machine}/journals");
+        let journal = format!("{HERE}/journals");
         let part = format!("{}/4", share + 1);
         let report = format!("locks/share-{share}.json");
         let options = ["--shard", &part, "--journal", &journal, "--report", &report];
