@@ -365,3 +365,29 @@ fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use imgconv_model::Platform;
+
+    use super::*;
+
+    #[test]
+    fn one_run_at_a_time_changes_an_existing_site() {
+        let folder = tempfile::tempdir().unwrap();
+        let env = Env::new(folder.path(), Platform::new("linux", "amd64"));
+        let open = |name: &str| Site::open(&folder.path().join(name), &env).unwrap();
+        fs::create_dir(folder.path().join("site")).unwrap();
+        let (mut first, mut second) = (open("site"), open("site"));
+        first.lock(&env).unwrap();
+        first.lock(&env).unwrap();
+        env.cancel.store(true, Ordering::Relaxed);
+        assert_eq!(second.lock(&env).unwrap_err().code(), Code::Cancelled);
+        drop(first);
+        second.lock(&env).unwrap();
+        // A new site has no lock.
+        open("new").lock(&env).unwrap();
+    }
+}
