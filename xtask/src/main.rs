@@ -20,6 +20,7 @@ mod newer;
 mod oracle;
 mod picture;
 mod process;
+mod selves;
 mod tidy;
 mod torture;
 
@@ -35,15 +36,18 @@ Usage: cargo xtask TASK
   corpus build NAME DIR      write a recipe of testdata/images as NAME.aci and as a layout
   corpus bless [CASE] [--yes]
                              show (--yes: write) what the golden files would become
+  selves                     keep what the program of a release writes, in testdata/selves/VERSION: later
+                             programs are tested with it
   docs [--check]             write (--check: compare) the generated documents and the picture
   dist [--out DIR] [--profile NAME | --program FILE]
                              write the files of a release to target/dist; the same commit gives the
                              same bytes
   dist --check [--out DIR] [--require-all]
                              install and use each file of a release where nothing else is (as root)
-  oracle [GROUP] [--require-all] [--keep] [--record]
-                             let tools that no one here wrote judge our output; --record puts the
-                             result into testdata/assurance.json, of which docs/assurance.md is made
+  oracle [GROUP] [--require-all] [--keep] [--rounds N] [--record]
+                             let tools that no one here wrote judge our output; --rounds: of the
+                             writers on two machines (group locks); --record puts the result into
+                             testdata/assurance.json, of which docs/assurance.md is made
   torture [--minutes N] [--seed S] [--images N] [--jobs J] [--save DIR] [--json], torture --case DIR
                              random images through random chains of conversions, compared with a model
                              (as root also unpacked); --case runs a saved chain
@@ -62,7 +66,7 @@ Usage: cargo xtask TASK
                              time, memory and bytes, beside other programs that do the same; all
                              --save writes docs/benchmarks.md
 
-corpus, docs, faults, oracle, torture and bench take `--program PATH` instead of building the program.";
+corpus, docs, faults, oracle, selves, torture and bench take `--program PATH` instead of building the program.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         [faults::WORD, rest @ ..] => faults::become_traced(rest),
         ["docs", rest @ ..] => docs::run(rest),
         ["fuzz", rest @ ..] => fuzz::run(rest),
+        ["selves", rest @ ..] => selves::run(rest),
         ["newer", rest @ ..] => newer::run(rest),
         ["oracle", rest @ ..] => oracle::run(rest),
         ["bench", rest @ ..] => bench::run(rest),

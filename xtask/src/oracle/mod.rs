@@ -22,6 +22,7 @@ mod inputs;
 mod json;
 mod kinds;
 mod layers;
+mod locks;
 mod migrate;
 mod mirrors;
 mod registry;
@@ -37,18 +38,22 @@ use serde_json::json;
 
 use self::checks::Oracle;
 use crate::assurance;
-use crate::process::{Profile, Result, operands, program};
+use crate::process::{Profile, Result, operands, program, value};
 
 /// Runs all checks, or one group of checks.
 pub(crate) fn run(arguments: &[&str]) -> Result {
     let keep = arguments.contains(&"--keep");
     let work = tempfile::Builder::new().prefix("imgconv-oracle-").tempdir();
     let work = work.map_err(|e| e.to_string())?;
-    let filter = operands(arguments, &["--program"])
+    let filter = operands(arguments, &["--program", "--rounds"])
         .first()
         .copied()
         .unwrap_or_default();
     let require_all = arguments.contains(&"--require-all");
+    let rounds = match value(arguments, "--rounds")? {
+        Some(rounds) => rounds.parse().map_err(|e| format!("--rounds: {e}"))?,
+        None => locks::ROUNDS,
+    };
     let program = program(arguments, Profile::Dev)?;
     let mut oracle = Oracle::new(program, work.path(), require_all, filter)?;
     let groups = [
@@ -88,6 +93,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     json::run(&mut oracle);
     kinds::run(&mut oracle);
     migrate::run(&mut oracle);
+    locks::run(&mut oracle, rounds);
     slurm::run(&mut oracle);
     if keep {
         println!("kept: {}", work.keep().display());

@@ -196,7 +196,6 @@ const ONLY: &[(&str, &str)] = &[
     ("tokio", "app/serve"),
     ("tokio-rustls", "app/serve"),
     ("bcrypt", "app/serve"),
-    ("nix", "xtask"),
     ("proc-macro2", "xtask"),
     ("syn", "xtask"),
 ];

@@ -2,7 +2,7 @@
 //! anything relies on it. With the journal, the same command continues an interrupted migration.
 //!
 //! A directory holds one file for each share of the work, which only the process of that share
-//! writes, under a lock; all files are read. A line is a checksum and a JSON document. A line that
+//! writes, under a lock that holds between machines; all files are read. A line is a checksum and a JSON document. A line that
 //! does not fit its checksum, such as the last line of a killed process, is passed over: a lost
 //! line costs work, never an image.
 //!
@@ -13,7 +13,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{File, TryLockError},
+    fs::File,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::{
         fd::{AsFd, OwnedFd},
@@ -23,7 +23,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use imgconv_fs::{Directory, file_state};
+use imgconv_fs::{Directory, file_state, try_lock_file};
 use imgconv_model::{
     Algorithm, Child, Code, Compression, Digest, Error, Limits, Name, Platform, Publication,
     Result, SealedLayer, Step, quote, quote_path,
@@ -54,8 +54,10 @@ pub(crate) struct Journal {
     file: Mutex<File>,
     layers: Mutex<BTreeMap<String, SealedLayer>>,
     images: BTreeMap<String, Done>,
-    /// The number of lines that this program did not write; nothing relies on them.
+    /// The number of damaged lines; nothing relies on them.
     pub(crate) damaged: usize,
+    /// The number of lines of each other version; nothing relies on them.
+    pub(crate) others: BTreeMap<String, usize>,
 }
 
 /// The record of a finished image.
@@ -70,6 +72,16 @@ pub(crate) struct Done {
     /// The image tags for the image: repository, tag and labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tags: Vec<(String, String, Labels)>,
+    /// The version of the program that converted the image. The first versions did not record theirs.
+    #[serde(default = "first_program")]
+    program: String,
+}
+
+/// The version of this program.
+pub(crate) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+
+fn first_program() -> String {
+    "0.1.0".to_owned()
 }
 
 /// A file at the destination, as it was when it was complete.
@@ -247,6 +259,7 @@ impl Done {
             files,
             outcomes,
             tags,
+            program: PROGRAM.to_owned(),
         }
     }
 
@@ -337,15 +350,21 @@ impl Journal {
             let private = std::fs::Permissions::from_mode(PRIVATE);
             file.set_permissions(private).map_err(failed)?;
         }
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
+        match try_lock_file(&file) {
+            Ok(true) => {}
+            Ok(false) => {
                 let message = "another migration with this journal is running";
-                return Err(Error::new(Code::Denied, message)
-                    .at(at())
-                    .hint("wait for its end, or give each migration a share: `--shard I/N`"));
+                return Err(Error::new(Code::Denied, message).at(at()).hint(
+                    "wait for its end, here or on another machine, or give each migration a share: \
+                     `--shard I/N`",
+                ));
             }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(error) => {
+                return Err(failed(error).hint(
+                    "the journal is locked, so that no other migration writes to it; `--journal DIR` \
+                     names a place on a file system with locks",
+                ));
+            }
         }
         let mut journal = Self {
             path,
@@ -353,6 +372,7 @@ impl Journal {
             layers: Mutex::default(),
             images: BTreeMap::new(),
             damaged: 0,
+            others: BTreeMap::new(),
         };
         journal.read(directory, &opened)?;
         journal.end_line()?;
@@ -394,6 +414,10 @@ impl Journal {
         let Some(whole) = line.strip_suffix(b"\n").filter(|line| !line.is_empty()) else {
             return;
         };
+        if let Some(version) = other_version(whole) {
+            *self.others.entry(version).or_default() += 1;
+            return;
+        }
         let said = document_of(whole);
         let said = said.and_then(|text| serde_json::from_slice::<Line<Done, Layer>>(text).ok());
         match said {
@@ -451,6 +475,18 @@ impl Journal {
         self.images.get(key)
     }
 
+    /// Returns the other versions of this program that recorded images, each with the number of images.
+    /// Their keys have their version, so no image is found in such a record.
+    pub(crate) fn other_programs(&self) -> BTreeMap<&str, usize> {
+        let mut found = BTreeMap::new();
+        for done in self.images.values() {
+            if done.program != PROGRAM {
+                *found.entry(&*done.program).or_default() += 1;
+            }
+        }
+        found
+    }
+
     /// Records a finished image.
     ///
     /// # Errors
@@ -470,8 +506,20 @@ impl Journal {
     }
 }
 
-/// The start of every line: the version of the lines.
+/// The start of every line: the version of the lines. Version 1 had no checksums, and no number.
 const VERSION: &[u8] = b"2:";
+
+/// Returns the version of a line of another version: its number and a colon at the start, or for version 1
+/// the start of the document.
+fn other_version(line: &[u8]) -> Option<String> {
+    let end = line.iter().position(|byte| !byte.is_ascii_digit())?;
+    let number = str::from_utf8(&line[..end]).ok()?;
+    match (number, line[end]) {
+        ("", b'{') => Some("1".to_owned()),
+        (_, b':') if (1..=3).contains(&end) && line[..=end] != *VERSION => Some(number.to_owned()),
+        _ => None,
+    }
+}
 
 /// The text before the document in a line.
 fn checksum(document: &[u8]) -> String {
@@ -654,7 +702,8 @@ mod tests {
         for key in ["one", "two", "three"] {
             assert!(journal.recall(key).is_none(), "{key}");
         }
-        assert_eq!(journal.damaged, 3);
+        assert_eq!(journal.damaged, 2);
+        assert_eq!(journal.others, BTreeMap::from([("1".to_owned(), 1)]));
         drop(journal);
         fs::write(&path, text).unwrap();
         let journal = Journal::open(folder.path(), "", true).unwrap();

@@ -14,6 +14,7 @@ mod page;
 mod plan;
 mod report;
 mod rules;
+mod shares;
 mod sources;
 mod watch;
 mod work;
@@ -109,15 +110,24 @@ pub fn migrate(
         check_site(names, conversion.host.as_deref(), site)?;
     }
     let shard = options.shard;
-    let mine = |base: &str| shard.is_none_or(|shard| shard.has(base));
-    let jobs: Vec<usize> = (0..plan.jobs.len())
-        .filter(|i| mine(&plan.jobs[*i].base))
-        .collect();
+    let mine = |text: &str| shard.is_none_or(|shard| shard.has(text));
+    let jobs: Vec<usize> = match shard {
+        None => (0..plan.jobs.len()).collect(),
+        Some(shard) => {
+            let weights = plan.jobs.iter().map(|job| (&*job.base, job.bytes));
+            let shares = shares::assign(weights, shard.count);
+            let own = shares.iter().map(|share| *share == shard.index - 1);
+            (0..)
+                .zip(own)
+                .filter_map(|(i, own)| own.then_some(i))
+                .collect()
+        }
+    };
     let (journal, began) = match conversion.dry_run {
         true => (None, false),
         false => begin(&target, &plan, &jobs, options, env)?,
     };
-    let warnings = journal.as_ref().and_then(told).into_iter().collect();
+    let warnings = journal.as_ref().map(told).unwrap_or_default();
     // Files of a migration are its own: a killed run may have written them without a record in the
     // journal.
     let env = &Env {
@@ -201,17 +211,42 @@ fn begin(
     Ok((journal, began))
 }
 
-/// The warning about journal lines that nothing relies on.
-fn told(journal: &Journal) -> Option<Failure> {
-    let message = match journal.damaged {
-        0 => return None,
-        1 => "a line of the journal is damaged or of another version".to_owned(),
-        n => format!("{n} lines of the journal are damaged or of another version"),
-    };
-    let error = Error::new(Code::Mismatch, message)
-        .at(quote_path(&journal.path))
-        .hint("the images and layers of such lines are made once more");
-    Some(Failure::of(&error))
+/// The warnings about journal lines that nothing relies on.
+fn told(journal: &Journal) -> Vec<Failure> {
+    let mut messages = Vec::new();
+    match journal.damaged {
+        0 => {}
+        1 => messages.push((
+            Code::Mismatch,
+            "a line of the journal is damaged".to_owned(),
+        )),
+        n => messages.push((
+            Code::Mismatch,
+            format!("{n} lines of the journal are damaged"),
+        )),
+    }
+    for (version, count) in &journal.others {
+        let lines = match count {
+            1 => "a line of the journal has".to_owned(),
+            n => format!("{n} lines of the journal have"),
+        };
+        let message = format!("{lines} version {version}, but this program reads version 2");
+        messages.push((Code::Unsupported, message));
+    }
+    for (version, count) in journal.other_programs() {
+        let message = format!(
+            "imgconv {version} converted {count} of the images in the journal, and this is imgconv {}, \
+             whose output may differ",
+            journal::PROGRAM,
+        );
+        messages.push((Code::Unsupported, message));
+    }
+    let errors = messages.into_iter().map(|(code, message)| {
+        Error::new(code, message)
+            .at(quote_path(&journal.path))
+            .hint("the images and layers of such lines are made once more")
+    });
+    errors.map(|error| Failure::of(&error)).collect()
 }
 
 /// The results for images without a job: images that can't be read, and copies of others.

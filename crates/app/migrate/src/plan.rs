@@ -72,7 +72,7 @@ pub(super) struct Job {
     /// The job's key in the journal: it changes when the source, the options or the names do.
     /// `None` if a change of the source can't be detected.
     pub(super) key: Option<String>,
-    /// The text that decides the job's share: images with a common base have the same.
+    /// The lowest layer: images with a common base are in few shares, see `shares.rs`.
     pub(super) base: String,
     /// The bytes of the layers that no earlier job has.
     pub(super) bytes: u64,

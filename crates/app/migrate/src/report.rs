@@ -354,10 +354,9 @@ impl Shard {
         }
     }
 
-    /// Says whether images with this base belong to the share: images with the same base are in the
-    /// same share.
-    pub(super) fn has(self, base: &str) -> bool {
-        let digest = imgconv_stream::digest(imgconv_model::Algorithm::Sha256, base.as_bytes());
+    /// Says whether a text belongs to the share: what has no work, such as an image that can't be read.
+    pub(super) fn has(self, text: &str) -> bool {
+        let digest = imgconv_stream::digest(imgconv_model::Algorithm::Sha256, text.as_bytes());
         let number = u64::from_str_radix(&digest.hex()[..15], 16).unwrap_or(0);
         number % self.count == self.index - 1
     }
@@ -445,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn every_base_belongs_to_one_share() {
+    fn every_text_belongs_to_one_share() {
         for base in ["sha256:a", "sha256:b", "x", ""] {
             let shares = (1..=5).filter(|index| {
                 Shard {

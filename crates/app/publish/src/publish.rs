@@ -361,6 +361,7 @@ impl<'a> Publisher<'a> {
 
     /// Puts ACIs, image tags and pages in their places, and makes them visible.
     fn publish(mut self, acis: &[Staged], outcome: &mut Outcome) -> Result<()> {
+        self.site.lock(self.env)?;
         let names: BTreeSet<&str> = acis.iter().map(|aci| &*aci.part.manifest.name).collect();
         let host = host(names.iter().copied(), self.host)?;
         let url = url(&host, self.options)?;

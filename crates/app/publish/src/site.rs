@@ -17,8 +17,8 @@ use std::{
 };
 
 use imgconv_fs::{
-    Directory, Stage, open_directory, open_directory_at, parent, path_of, same_bytes, sweep, sync,
-    sync_directory,
+    Directory, Stage, lock_directory, open_directory, open_directory_at, parent, path_of,
+    same_bytes, sweep, sync, sync_directory,
 };
 use imgconv_model::{Code, Env, Error, Limits, Result, quote, quote_path};
 use rustix::{
@@ -45,6 +45,8 @@ pub(crate) struct Site {
     changes: Vec<Change>,
     /// The number of staged files.
     staged: usize,
+    /// The lock of an existing site, once it was taken.
+    lock: Option<File>,
 }
 
 /// One step towards the new site.
@@ -92,7 +94,22 @@ impl Site {
             limits: env.limits,
             changes: Vec::new(),
             staged: 0,
+            lock: None,
         })
+    }
+
+    /// Waits for the lock of an existing site, which lasts until the site is dropped: tags and pages are
+    /// made of those that are there. The lock keeps out the runs of this machine only. A new site needs
+    /// none: if another run makes one at the same place, the commit fails.
+    ///
+    /// # Errors
+    /// If the file system has no locks, or the run is cancelled.
+    pub(crate) fn lock(&mut self, env: &Env) -> Result<()> {
+        if !self.new && self.lock.is_none() {
+            let locked = lock_directory(&self.files, env, "lock of the site");
+            self.lock = Some(locked.map_err(|error| error.at(quote_path(&self.root)))?);
+        }
+        Ok(())
     }
 
     /// A path for a temporary file or directory, on the file system of the site.
@@ -365,4 +382,30 @@ fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
             )?;
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use imgconv_model::Platform;
+
+    use super::*;
+
+    #[test]
+    fn one_run_at_a_time_changes_an_existing_site() {
+        let folder = tempfile::tempdir().unwrap();
+        let env = Env::new(folder.path(), Platform::new("linux", "amd64"));
+        let open = |name: &str| Site::open(&folder.path().join(name), &env).unwrap();
+        fs::create_dir(folder.path().join("site")).unwrap();
+        let (mut first, mut second) = (open("site"), open("site"));
+        first.lock(&env).unwrap();
+        first.lock(&env).unwrap();
+        env.cancel.store(true, Ordering::Relaxed);
+        assert_eq!(second.lock(&env).unwrap_err().code(), Code::Cancelled);
+        drop(first);
+        second.lock(&env).unwrap();
+        // A new site has no lock.
+        open("new").lock(&env).unwrap();
+    }
 }

@@ -12,6 +12,9 @@
 //! give final names without replacing, [`sync`] and [`sync_directory`] make names durable,
 //! [`share`] makes hard links and clones. A [`WholeFile`] is a file of the user that is written at once.
 //!
+//! **Locks.** [`lock_directory`] holds on one machine, [`lock_file_at`] and [`try_lock_file`] between the
+//! machines that share a file system. [`refresh`] makes a machine look again at what it has cached.
+//!
 //! **Leftovers.** Processes hold locks on their stages and partial directories. [`Stale`],
 //! [`sweep`] and [`Partial::remove_leftovers`] find and remove those that killed processes left;
 //! [`remove_contents`] empties a directory of any depth.
@@ -47,7 +50,7 @@ pub use given::{
     open_given, open_nonblocking, open_regular, read_given, set_blocking, standard_output,
 };
 pub use held::{held, warn_if_held};
-pub use lock::lock_directory;
+pub use lock::{lock_directory, lock_file_at, refresh, try_lock_file};
 pub use own::{make_own_directory, open_own_file, own_directory};
 pub use partial::Partial;
 pub use path::parent;

@@ -24,7 +24,7 @@ use rustix::{
 
 use crate::{
     descriptor::open_directory_at,
-    lock::{proves, try_lock},
+    lock::{proves, try_lock_file},
     own_lock::lock_own,
     remove::remove_contents,
 };
@@ -181,7 +181,7 @@ fn flush(directory: BorrowedFd<'_>) -> io::Result<()> {
 fn make_lock(parent: BorrowedFd<'_>, partial: &[u8]) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let lock = openat(parent, lock_name(partial), flags, Mode::RUSR | Mode::WUSR)?;
-    let found = lock_own(&lock).and_then(|_| Ok(fstat(&lock)?.st_nlink));
+    let found = lock_own(&lock, || try_lock_file(&lock)).and_then(|_| Ok(fstat(&lock)?.st_nlink));
     match found {
         // Another run may have removed the file as a leftover before it was locked.
         Ok(0) => Err(io::ErrorKind::AlreadyExists.into()),
@@ -212,12 +212,16 @@ fn is_partial(name: &[u8], prefix: &[u8]) -> bool {
 /// Removes a partial directory and its lock file, if the lock file is an empty file of this user
 /// that no process has locked.
 fn remove_leftover(parent: BorrowedFd<'_>, partial: &[u8]) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let lock = openat(parent, lock_name(partial), flags, Mode::empty())?;
     let is_own = |stat: &rustix::fs::Stat| stat.st_uid == geteuid().as_raw();
     let stat = fstat(&lock)?;
     let kind = FileType::from_raw_mode(stat.st_mode);
-    if kind != FileType::RegularFile || stat.st_size != 0 || !is_own(&stat) || !try_lock(&lock)? {
+    if kind != FileType::RegularFile
+        || stat.st_size != 0
+        || !is_own(&stat)
+        || !try_lock_file(&lock)?
+    {
         return Ok(());
     }
     match open_directory_at(parent, partial) {

@@ -2,9 +2,10 @@
 //!
 //! The directory has mode 0700 and a random name, and is removed with all its files when it is
 //! dropped. Files in it are made with mode 0644 less the umask, and keep that mode when they move.
-//! The process holds a lock on the directory, and a marker file in it marks it as a directory of
-//! this program. So [`Stale`](crate::Stale) can distinguish the directory of a killed process from
-//! a directory in use and from directories of the user.
+//! A marker file in it marks it as a directory of this program, and the process holds locks on the
+//! directory and on the marker: the second is seen by the machine that a network file system is on. So
+//! [`Stale`](crate::Stale) can distinguish the directory of a killed process from a directory in use
+//! and from directories of the user.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -26,7 +27,11 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::TempDir;
 
 use crate::{
-    descriptor::open_directory_at, own_lock::lock_own, remove::remove_contents, rename::rename_file,
+    descriptor::open_directory_at,
+    lock::{try_lock, try_lock_file},
+    own_lock::lock_own,
+    remove::remove_contents,
+    rename::rename_file,
 };
 
 const BUFFER: usize = 1 << 20;
@@ -39,6 +44,8 @@ const TRIES: usize = 100;
 pub struct Stage {
     directory: TempDir,
     descriptor: OwnedFd,
+    /// The marker file, locked until the descriptor is closed; `None` on a file system without locks.
+    marker: Option<File>,
     /// True if a blob is flushed to the disk as soon as it is complete.
     durable: bool,
     next: AtomicU64,
@@ -71,8 +78,13 @@ impl Stage {
         // Before the new directory is locked, another process may remove it as a leftover.
         for _ in 1..TRIES {
             match Self::make(parent, prefix, durable) {
-                Ok(stage) if lock_own(&stage.descriptor).map_err(failed)? && stage.is_there() => {
-                    stage.mark(Self::MARKER)?;
+                Ok(mut stage)
+                    if lock_own(&stage.descriptor, || try_lock(&stage.descriptor))
+                        .map_err(failed)?
+                        && stage.is_there() =>
+                {
+                    let marker = stage.make_marker(Self::MARKER)?;
+                    stage.marker = try_lock_file(&marker).is_ok().then_some(marker);
                     return Ok(Arc::new(stage));
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -96,6 +108,7 @@ impl Stage {
         Ok(Self {
             directory,
             descriptor,
+            marker: None,
             durable,
             next: AtomicU64::new(0),
             blobs: Mutex::default(),
@@ -232,12 +245,16 @@ impl Stage {
     /// # Errors
     /// [`Code::Io`] that names the file.
     pub fn mark(&self, name: &str) -> Result<()> {
+        self.make_marker(name).map(drop)
+    }
+
+    fn make_marker(&self, name: &str) -> Result<File> {
         // The file is made in one step, so that a process killed meanwhile leaves no incomplete
         // marker.
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
         rustix::fs::openat(&self.descriptor, name, flags, mode)
-            .map(drop)
+            .map(File::from)
             .map_err(|error| Error::io(error.into(), self.show(name)))
     }
 
@@ -285,8 +302,10 @@ impl Stage {
 }
 
 impl Drop for Stage {
-    /// Empties the directory, the marker last; then [`TempDir`] removes the directory itself.
+    /// Empties the directory, the marker last; then [`TempDir`] removes the directory itself. The marker is
+    /// closed first: NFS and FUSE keep an open file, under another name in the same directory.
     fn drop(&mut self) {
+        self.marker = None;
         let _ = remove_contents(&self.descriptor, Self::MARKER.as_bytes());
     }
 }

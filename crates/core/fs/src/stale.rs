@@ -1,12 +1,16 @@
 //! Private directories that killed processes left: distinguishing them from directories in use, and
 //! removing them (robustness D6).
 //!
-//! A [`Stage`] holds an advisory lock on its directory, which the kernel releases when its process
-//! ends, also when it is killed. Only on file systems of this machine does a free lock prove that
-//! no process uses the stage; on all others no directory is removed. Files and directories without
+//! A [`Stage`] holds advisory locks on its directory and its marker file, which the kernel releases when
+//! its process ends, also when it is killed. Only on file systems of this machine do free locks prove
+//! that no process uses the stage: a process of another machine that mounts the file system over NFS
+//! holds the lock of the marker here too. On a network file system no directory is removed: the
+//! machine may be told by a mount option (`nolock`, `local_lock`) to keep its locks to itself, and a
+//! stage that is removed while its process writes costs hours. Files and directories without
 //! [`Stage::MARKER`] and stages of other users stay, whatever their names.
 
 use std::{
+    fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
@@ -15,7 +19,7 @@ use std::{
 
 use imgconv_model::{Env, Error, Result, quote};
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags},
     io::Errno,
 };
 
@@ -54,6 +58,8 @@ pub struct Stale {
     name: String,
     /// The directory, locked.
     descriptor: OwnedFd,
+    /// The marker file, locked; `None` if there is none, or if it can't be opened.
+    _marker: Option<File>,
 }
 
 impl Stale {
@@ -68,9 +74,7 @@ impl Stale {
             return Ok(found);
         }
         for name in stages(&directory, prefix)? {
-            if let Some(descriptor) = hold(&directory, &name) {
-                found.push(Self { name, descriptor });
-            }
+            found.extend(hold(&directory, name));
         }
         Ok(found)
     }
@@ -132,14 +136,27 @@ fn is_stage(name: &str, prefix: &str) -> bool {
 /// Opens and locks a stage; `None` if it is in use, or if another program made it. A directory
 /// without a marker counts as a stage only if it is empty: its process was killed before the marker
 /// was made.
-fn hold(directory: impl AsFd, name: &str) -> Option<OwnedFd> {
+fn hold(directory: impl AsFd, name: String) -> Option<Stale> {
     let descriptor = open_directory_at(directory, name.as_bytes()).ok()?;
     let stat = rustix::fs::fstat(&descriptor).ok()?;
     let private = Mode::from_raw_mode(stat.st_mode) == Mode::RWXU;
     let own = stat.st_uid == rustix::process::geteuid().as_raw();
     let ours = private && own && matches!(lock::try_lock(&descriptor), Ok(true));
     let left = || is_marked(&descriptor) || matches!(is_empty(&descriptor), Ok(true));
-    (ours && left()).then_some(descriptor)
+    if !ours || !left() {
+        return None;
+    }
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let marker = match rustix::fs::openat(&descriptor, Stage::MARKER, flags, Mode::empty()) {
+        Ok(marker) if matches!(lock::try_lock_file(&marker), Ok(true)) => Some(File::from(marker)),
+        Ok(_) => return None,
+        Err(_) => None,
+    };
+    Some(Stale {
+        name,
+        descriptor,
+        _marker: marker,
+    })
 }
 
 fn is_marked(stage: &OwnedFd) -> bool {
@@ -202,6 +219,15 @@ mod tests {
         assert_eq!(names(folder), [""; 0]);
         held.remove(0).remove(opened()).unwrap();
         assert!(!folder.join(".imgconv-Aaaaa1").exists());
+        // A process of another machine, which writes here over a network, holds the lock of the
+        // marker alone.
+        dead(folder, ".imgconv-Aaaaa2", 0o700);
+        let path = folder.join(".imgconv-Aaaaa2").join(Stage::MARKER);
+        let marker = File::options().write(true).open(path).unwrap();
+        assert!(lock::try_lock_file(&marker).unwrap());
+        assert_eq!(names(folder), [""; 0]);
+        drop(marker);
+        assert_eq!(names(folder), [".imgconv-Aaaaa2"]);
         assert!(live.path().exists() && Path::new("/etc").exists());
         assert!(folder.join(".imgconv-migrate/layout").exists());
         let path = live.path().to_owned();

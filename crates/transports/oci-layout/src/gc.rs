@@ -20,7 +20,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use imgconv_fs::{Stage, Stale, sync};
+use imgconv_fs::{Stage, Stale, refresh, sync};
 use imgconv_json::Value;
 use imgconv_layout::Listed;
 use imgconv_manifest::{KINDS, Part, Reference, embedded, references};
@@ -131,6 +131,8 @@ fn unreadable(error: Error) -> Error {
 fn refuse_growing(path: &str, directory: &Directory) -> Result<()> {
     for stage in Stale::others(directory.descriptor(), Stage::PREFIX)? {
         let growing = format!("{stage}/{GROWING}");
+        // Another machine may have made the file since this one looked last.
+        refresh(directory.descriptor(), &stage);
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         if rustix::fs::statat(directory.descriptor(), growing, flags).is_ok() {
             let message = "a migration to this layout is running, and the index will list its \

@@ -1,9 +1,9 @@
 //! Writing a layout directory: a new one that appears at once, or more images in an existing one.
 //!
 //! A new layout is built in a private directory beside its place and renamed. In an existing
-//! layout, blobs get their names first and `index.json` is replaced last, under a lock on the
-//! layout's directory, starting from its text at that moment: several runs of imgconv can add to
-//! one layout at once. Other writers do not take that lock. No blob is ever opened for writing.
+//! layout, blobs get their names first and `index.json` is replaced last, under the layout's lock,
+//! starting from its text at that moment: several runs of imgconv, on one machine or on several, can
+//! add to one layout at once. Other writers do not take that lock. No blob is ever opened for writing.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,8 @@ use std::{
 };
 
 use imgconv_fs::{
-    Link, Links, Stage, open_directory, parent, rename_directory, share, sync, sync_directory,
+    Link, Links, Stage, open_directory, parent, refresh, rename_directory, share, sync,
+    sync_directory,
 };
 use imgconv_layout::{Index, Listed, MARKER, Names, RefName, Taken, address, describe};
 use imgconv_model::{
@@ -31,7 +32,7 @@ use crate::{
     growing::{Growing, GrowingWriter},
     hold::Holds,
     leftovers::remove_leftovers,
-    lock::lock,
+    lock::{lock, lock_to_commit},
     pool::Pool,
     shared::{Shared, Sharing},
 };
@@ -72,7 +73,7 @@ impl LayoutSink {
         let (existing, stage) = match fs::metadata(&destination) {
             Ok(metadata) if metadata.is_dir() => {
                 let directory = Directory::open(&destination, Links::Refuse)?;
-                load(&directory, env).map_err(|error| error.at(locator.clone()))?;
+                look(&directory, env).map_err(|error| error.at(locator.clone()))?;
                 let stage = Stage::new(&destination, Stage::PREFIX, true)?;
                 (Some(directory), stage)
             }
@@ -84,7 +85,8 @@ impl LayoutSink {
                     .at(shown));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if fs::symlink_metadata(&destination).is_ok() {
+                // Anything else was made since the first look, by another run: the commit finds that.
+                if fs::symlink_metadata(&destination).is_ok_and(|at| at.is_symlink()) {
                     let message = "a symbolic link that leads nowhere is there";
                     return Err(Error::new(Code::Denied, message).at(shown));
                 }
@@ -173,7 +175,11 @@ impl LayoutSink {
         let above = open_directory(parent(&self.path))?;
         match rename_directory(self.stage.descriptor(), NEW, &above, name) {
             Ok(()) => sync(&above, shown()).map(|()| true),
-            Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(false),
+            Err(Errno::EXIST | Errno::NOTEMPTY) => {
+                // The machine may remember that there was nothing.
+                refresh(&above, &name.to_string_lossy());
+                Ok(false)
+            }
             Err(error) => Err(Error::io(error.into(), shown())),
         }
     }
@@ -222,6 +228,15 @@ fn load(directory: &Directory, env: &Env) -> Result<Option<Index>> {
     Ok(Some(index))
 }
 
+/// Looks whether a directory can be written to. A machine that has cached the size of a file that another
+/// one replaces may see half of the file: then the lock decides.
+fn look(directory: &Directory, env: &Env) -> Result<()> {
+    load(directory, env).map(drop).or_else(|error| {
+        let again = lock(directory, env).and_then(|_lock| load(directory, env));
+        again.map(drop).map_err(|_| error)
+    })
+}
+
 /// The commit, in a new or an existing directory.
 struct Commit<'a> {
     stage: &'a Stage,
@@ -246,6 +261,43 @@ impl Commit<'_> {
             }
         }
         let is_new = found.is_none();
+        let index = self.merged(found)?;
+        self.env.check_cancelled()?;
+        self.holds.restore(directory, self.stage)?;
+        self.place_blobs(directory, moved)?;
+        let target = directory.descriptor();
+        let place = |name: &str, bytes: &[u8], keep: bool| {
+            let staged = self.stage.write(bytes)?;
+            let placed = self.stage.rename(&staged, target, name, keep);
+            placed.map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => {
+                    Error::new(Code::Denied, "the file is there already")
+                }
+                _ => Error::io(error, format!("file {name}")),
+            })
+        };
+        // The lock of a directory has made the file already.
+        if is_new && directory.open(&[LAYOUT_FILE])?.is_none() {
+            place(LAYOUT_FILE, MARKER.as_bytes(), false)?;
+        }
+        match index.map(|bytes| place(INDEX_FILE, &bytes, is_new)) {
+            // Another machine has made the index, and this one remembered that there was none: making a
+            // file without replacing another asks the server.
+            Some(Err(error)) if is_new && error.code() == Code::Denied => {
+                refresh(target, INDEX_FILE);
+                let found = load(directory, self.env)?;
+                if let Some(bytes) = self.merged(Some(found.ok_or(error)?))? {
+                    place(INDEX_FILE, &bytes, false)?;
+                }
+            }
+            placed => placed.unwrap_or(Ok(()))?,
+        }
+        sync(target, "layout directory")
+    }
+
+    /// Returns the bytes of the index with the new entries; `None` if the index that was found has them.
+    fn merged(&self, found: Option<Index>) -> Result<Option<Vec<u8>>> {
+        let is_new = found.is_none();
         if !is_new && *self.top_level != TopLevel::default() {
             let message = "another program made a layout here at the same time; its index would \
                            replace the annotations of the new index";
@@ -263,22 +315,7 @@ impl Commit<'_> {
             let what = format!("file {INDEX_FILE} of {} bytes", bytes.len());
             return Err(imgconv_model::Limits::exceeded("root_index", limit, what));
         }
-        self.env.check_cancelled()?;
-        self.holds.restore(directory, self.stage)?;
-        self.place_blobs(directory, moved)?;
-        let target = directory.descriptor();
-        let replace = |name: &str, bytes: &[u8]| -> Result<()> {
-            let staged = self.stage.write(bytes)?;
-            rustix::fs::renameat(self.stage.descriptor(), &*staged, target, name)
-                .map_err(|error| Error::io(error.into(), format!("file {name}")))
-        };
-        if is_new {
-            replace(LAYOUT_FILE, MARKER.as_bytes())?;
-        }
-        if is_new || changed {
-            replace(INDEX_FILE, &bytes)?;
-        }
-        sync(target, "layout directory")
+        Ok((is_new || changed).then_some(bytes))
     }
 
     fn place_blobs(&self, directory: &Directory, moved: Option<&str>) -> Result<()> {
@@ -430,12 +467,18 @@ impl BundleSink for LayoutSink {
                 pool.put(&digest, &staged, &self.stage).map_err(at)?;
             }
         }
+        let apply = |directory: &Directory| -> Result<()> {
+            let lock = lock_to_commit(directory, &self.stage, &self.env)?;
+            let work = || -> Result<()> {
+                if self.growing.is_some() {
+                    check_complete(directory, &listed, &self.env)?;
+                }
+                commit.apply(directory, None)
+            };
+            work().inspect_err(|_| lock.undo(directory))
+        };
         if let Some(directory) = &self.existing {
-            let _lock = lock(directory, &self.env).map_err(at)?;
-            if self.growing.is_some() {
-                check_complete(directory, &listed, &self.env).map_err(at)?;
-            }
-            commit.apply(directory, None).map_err(at)?;
+            apply(directory).map_err(at)?;
             return Ok(places);
         }
         let new = make_directory(self.stage.descriptor(), NEW, NEW).map_err(at)?;
@@ -444,8 +487,7 @@ impl BundleSink for LayoutSink {
         if !self.rename_new().map_err(at)? {
             // Another program made a layout here meanwhile: the images are added to that layout.
             let directory = Directory::open(&self.path, Links::Refuse)?;
-            let _lock = lock(&directory, &self.env).map_err(at)?;
-            commit.apply(&directory, None).map_err(at)?;
+            apply(&directory).map_err(at)?;
         }
         Ok(places)
     }

@@ -44,6 +44,7 @@ mod report_page;
 mod reversal;
 mod rootfs;
 mod sandbox;
+mod selves;
 mod serve_command;
 mod serving;
 mod stores;

@@ -421,6 +421,53 @@ fn d8_sixteen_writers_of_one_layout_lose_nothing() {
     }
 }
 
+/// D8b: another machine holds the lock of `oci-layout`, and no lock of the directory that is seen here.
+#[test]
+fn d8b_a_writer_waits_for_that_of_another_machine_and_reads_the_index_after_it() {
+    let layout = Layout::new();
+    let path = layout.path("");
+    let marker = || {
+        let options = fs::File::options().read(true).write(true).to_owned();
+        options.open(layout.path("oci-layout")).unwrap()
+    };
+    let held = marker();
+    assert!(imgconv_fs::try_lock_file(&held).unwrap());
+    let sink = create(&path);
+    put(&*sink, b"here");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(move || sink.commit(&[publication(b"here", Some("a.io/x:here"))]));
+        // The writer has the lock of the directory while it waits for the other one.
+        let directory = fs::File::open(&path).unwrap();
+        while !writer.is_finished() && directory.try_lock().is_ok() {
+            directory.unlock().unwrap();
+            std::thread::yield_now();
+        }
+        assert!(!writer.is_finished());
+        let name = r#""org.opencontainers.image.ref.name":"there""#;
+        let text = layout.manifest(b"there", name);
+        layout.list(&[&text]);
+        drop(held);
+        writer.join().unwrap().unwrap();
+    });
+    let mut found = names(&path);
+    found.sort();
+    assert_eq!(found, ["a.io/x:here", "there"]);
+    // The lock is free again, and the file was not replaced.
+    assert!(imgconv_fs::try_lock_file(marker()).unwrap());
+}
+
+/// D8b: an empty directory gets its `oci-layout` before its lock; a commit that fails takes it away.
+#[test]
+fn d8b_a_commit_that_fails_leaves_an_empty_directory_empty() {
+    let dir = TempDir::new().unwrap();
+    let sink = create(dir.path());
+    let error = sink.commit(&[publication(b"never", Some("a.io/x:v1"))]);
+    assert_eq!(error.unwrap_err().code(), Code::Missing);
+    assert_eq!(tree(dir.path()).len(), 0);
+    add(dir.path(), b"one", "a.io/x:v1");
+    assert_eq!(names(dir.path()), ["a.io/x:v1"]);
+}
+
 #[test]
 fn d9_a_read_only_destination_is_an_error() {
     if rustix::process::geteuid().is_root() {

@@ -80,7 +80,7 @@ struct Selection {
     /// Make one layout for each repository, below the directory
     #[arg(long, value_enum, value_name = "BY")]
     split: Option<Split>,
-    /// Do only share I of N, from 1; images with a common base are in the same share
+    /// Do only share I of N, from 1; images with a common base are in the same share, or in few of them
     ///
     /// `job/N` is the share of this pod of an Indexed Job of Kubernetes, whose number from 0 is in
     /// JOB_COMPLETION_INDEX.
