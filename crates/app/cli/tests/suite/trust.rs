@@ -360,8 +360,11 @@ fn what_killed_runs_left_goes_also_where_everything_is_there_already() {
     sandbox.layout("oci", "example.com/a", &["dir etc"]);
     for (args, beside) in [
         (&["migrate", "oci:oci", "docker-archive:o/"][..], "o/"),
-        (&["migrate", "oci:oci", "aci:o/"], "o/"),
-        (&["publish", "oci:oci", "o", "--host", "example.com"], ""),
+        (&["migrate", "oci:oci", "aci:o/"][..], "o/"),
+        (
+            &["publish", "oci:oci", "o", "--host", "example.com"][..],
+            "",
+        ),
     ] {
         sandbox.ok(args);
         let left = sandbox.path(&format!("{beside}.imgconv-Abc123"));
