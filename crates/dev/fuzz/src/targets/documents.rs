@@ -74,6 +74,9 @@ fn settles(format: &dyn DocumentFormat, image: &Image, env: &Env) {
     };
     for document in &first.documents {
         memory.put(&document.bytes);
+        // A docker archive finds its config by the name of a member.
+        let name = format!("blobs/sha256/{}", sha256_hex(&document.bytes));
+        memory.members.insert(name, Some(document.bytes.to_vec()));
     }
     let again = laws::decode(format, &memory, &first.root, env);
     let image = match again {
