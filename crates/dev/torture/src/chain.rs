@@ -8,9 +8,9 @@ use imgconv_testkit::registry::Stored;
 
 use crate::belief::{Entry, Here, Image, Kind, full_name, read};
 use crate::outcome::{Checked, Count, Fault, World};
+use crate::step::Walk;
 use crate::subject::{Form, Subject};
 use crate::tree::Tree;
-use crate::walk::Walk;
 
 /// Runs a chain: the steps are seeds, each of which becomes a step that is possible where the chain
 /// stands then.

@@ -8,8 +8,8 @@ use crate::belief::{Entry, Exact, Image, Kind, full_name, plain_platform, platfo
 use crate::facts::{self, Facts};
 use crate::outcome::{Checked, Fault};
 use crate::place::{self, Family, list_of, text};
+use crate::step::{Change, Walk};
 use crate::tree::Tree;
-use crate::walk::{Change, Walk};
 
 /// A loss as one text, `OUTCOME FIELD`.
 fn loss(loss: &Value) -> String {

@@ -22,6 +22,7 @@ pub mod place;
 pub mod recipe;
 pub mod run;
 pub mod shrink;
+mod step;
 pub mod subject;
 pub mod tar;
 pub mod tree;
