@@ -187,7 +187,7 @@ fn fuzz(root: &Path) -> Result<Vec<Row>> {
     Ok(vec![(
         "fuzzing, by targets".into(),
         format!(
-            "{} targets, {} executions, {hours:.1} hours of CPU time; {} inputs that broke a rule, all mended",
+            "{} targets, {} executions, {hours:.1} hours of CPU time; {} findings",
             targets.len(),
             sum("executions"),
             sum("findings")

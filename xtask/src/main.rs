@@ -48,13 +48,14 @@ Usage: cargo xtask TASK
                              let tools that no one here wrote judge our output; --rounds: of the
                              writers on two machines (group locks); --record puts the result into
                              testdata/assurance.json, of which docs/assurance.md is made
-  torture [--minutes N] [--seed S] [--images N] [--jobs J] [--save DIR] [--json], torture --case DIR
+  torture [--minutes N] [--seed S] [--images N] [--jobs J] [--save DIR] [--json] [--record],
+        torture --case DIR
                              random images through random chains of conversions, compared with a model
                              (as root also unpacked); --case runs a saved chain
   fuzz [--minutes N | --hours N] [--target T]... [--jobs J] [--json] [--record FILE]
                              look for inputs that break a reader, guided by the code that they reach;
                              --record adds the numbers to a file. It needs a C++ compiler
-  faults [--kind TEXT] [--share K/N] [--only FAULT] [--json] [--ignored]
+  faults [--kind TEXT] [--share K/N] [--only FAULT] [--json] [--ignored] [--record]
                              let each file system call of small jobs fail, fill the disk there, kill the
                              program there, and check what is left
   newer [--again]            make the directory with the newer peers for oracle and bench (as root, by

@@ -8,6 +8,7 @@ use imgconv_torture::case;
 use imgconv_torture::outcome::World;
 use imgconv_torture::run::{self, Options, Summary};
 
+use crate::assurance;
 use crate::process::{Profile, Result, installed, program, target, value};
 
 /// Runs chains and prints what was done; fails if the program and the model differ.
@@ -52,6 +53,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     match arguments.contains(&"--json") {
         true => println!("{}", summary.json()),
         false => print(&summary),
+    }
+    if arguments.contains(&"--record") {
+        assurance::record("torture", summary.json())?;
     }
     match summary.failures.len() {
         0 => Ok(()),

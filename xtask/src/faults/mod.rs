@@ -26,8 +26,9 @@ use imgconv_testkit::sha256_hex;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::assurance;
 use crate::process::{Profile, Result, call, operands, program, value};
 use calls::Class;
 use jobs::{Between, JOBS, Job, Server};
@@ -94,7 +95,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     let with_value = ["--kind", "--share", "--program", "--only"];
     if !operands(arguments, &with_value).is_empty() {
         return Err(
-            "faults [--kind TEXT] [--share K/N] [--only FAULT] [--json] [--ignored]".into(),
+            "faults [--kind TEXT] [--share K/N] [--only FAULT] [--json] [--ignored] [--record]"
+                .into(),
         );
     }
     let share = match value(arguments, "--share")? {
@@ -134,6 +136,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
             println!("{call} {error} {file}: {count}");
         }
     }
+    if arguments.contains(&"--record") {
+        assurance::record("faults", total.json(chosen.len()))?;
+    }
     total.show(chosen.len(), arguments.contains(&"--json"))
 }
 
@@ -158,21 +163,29 @@ impl Summary {
         self.findings.extend(other.findings);
     }
 
+    fn json(&self, jobs: usize) -> Value {
+        let mut calls: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+        for ((name, error), count) in &self.injected {
+            calls.entry(name).or_default().insert(error, *count);
+        }
+        json!({
+            "jobs": jobs, "runs": self.runs, "faults": self.faults(), "kills": self.kills,
+            "not_reached": self.missed, "findings": self.findings.len(), "calls": calls,
+        })
+    }
+
+    /// The number of faults, of which the kills are a part.
+    fn faults(&self) -> usize {
+        self.injected.values().sum()
+    }
+
     fn show(&self, jobs: usize, as_json: bool) -> Result {
-        let faults: usize = self.injected.values().sum();
         if as_json {
-            let mut calls: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
-            for ((name, error), count) in &self.injected {
-                calls.entry(name).or_default().insert(error, *count);
-            }
-            let summary = json!({
-                "jobs": jobs, "runs": self.runs, "faults": faults, "kills": self.kills,
-                "not_reached": self.missed, "findings": self.findings.len(), "calls": calls,
-            });
-            println!("{summary:#}");
+            println!("{:#}", self.json(jobs));
         } else {
             println!(
-                "faults: {jobs} jobs, {faults} faults injected, {} kills survived, {} findings",
+                "faults: {jobs} jobs, {} faults injected, {} kills survived, {} findings",
+                self.faults(),
                 self.kills,
                 self.findings.len()
             );
