@@ -318,12 +318,9 @@ impl Image {
             {
                 at.clone_from(way);
             }
-            let is_way_hidden = |path: &Path| is_within(path, &target);
-            if draft
-                .pinned
-                .iter()
-                .any(|pinned| ways.contains_key(pinned) && is_way_hidden(pinned))
-            {
+            // A marker must not hide the symbolic link that it lies below, nor those of other markers.
+            let is_way_hidden = |path: &Path| ways.contains_key(path) && is_within(path, &target);
+            if draft.pinned.iter().any(is_way_hidden) || parts(&at).iter().any(is_way_hidden) {
                 continue;
             }
             pin(&mut draft.pinned, &at);
@@ -386,7 +383,9 @@ impl Image {
             let name = self.name();
             (join(&parent, &name), join(&spelled, &name))
         };
-        if at.len() > 3000 || (kind != Directory && draft.pinned.contains(&at)) {
+        // A directory may replace a pinned directory, but not a symbolic link on the way to a marker.
+        let keeps = kind == Directory && !self.ways.contains_key(&at);
+        if at.len() > 3000 || (!keeps && draft.pinned.contains(&at)) {
             return;
         }
         let mut item = self.item(spelled.clone(), kind);

@@ -197,14 +197,14 @@ pub fn dir(folder: &Path) -> Result<Vec<Entry>> {
     Ok(vec![entry])
 }
 
-/// Reads the tags of every repository of a registry, each named `REPOSITORY:TAG`.
+/// Reads the tags of a repository of a registry, each named `REPOSITORY:TAG`, and the documents about them.
 ///
 /// # Errors
 /// If an image is damaged.
-pub fn registry(stored: &Stored) -> Result<Vec<Entry>> {
+pub fn registry(stored: &Stored, of: &str) -> Result<Vec<Entry>> {
     let mut out = Vec::new();
     for ((repository, tag), (_, bytes)) in &stored.manifests {
-        if tag.starts_with("sha256-") {
+        if repository != of || tag.starts_with("sha256-") {
             continue;
         }
         let get = |digest: &str| {

@@ -238,12 +238,11 @@ impl Walk<'_> {
         if target.kind != Kind::Registry {
             return Ok(read(target.kind, &target.path)?);
         }
-        let mut found = place::registry(&self.world.registry.stored())?;
-        let tag = target
-            .locator
-            .rsplit_once('/')
-            .map(|(_, tag)| format!("t/{tag}"));
-        found.retain(|entry| Some(&entry.name) == tag.as_ref() || entry.name.is_empty());
+        let name = target.locator.rsplit('/').next().unwrap_or_default();
+        let tag = format!("t/{name}");
+        let repository = tag.split(':').next().unwrap_or_default();
+        let mut found = place::registry(&self.world.registry.stored(), repository)?;
+        found.retain(|entry| entry.name == tag || entry.name.is_empty());
         Ok(found)
     }
 
@@ -542,8 +541,12 @@ impl Walk<'_> {
             .map_err(|error| Failure::io(Path::new("umoci"), &error))?;
         if !output.status.success() {
             let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-            // umoci 0.4 does not know the old sparse members of GNU tar.
-            if stderr.contains("unknown typeflag") {
+            // umoci 0.4 does not know the old sparse members of GNU tar, and refuses a parent without an entry of its
+            // own where a lower layer has a file.
+            if ["unknown typeflag", "not a directory"]
+                .iter()
+                .any(|it| stderr.contains(it))
+            {
                 return Ok(());
             }
             return Err(Fault::new("umoci", stderr));
