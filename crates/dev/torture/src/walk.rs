@@ -170,6 +170,14 @@ impl Walk<'_> {
             if has_many(&entry) && (holds_one || self.random.percent(50)) {
                 let image = self.random.pick(&entry.images);
                 more.extend(["--platform".to_owned(), image.platform()]);
+                // The records of images that are not chosen are left out with them.
+                let others = entry
+                    .images
+                    .iter()
+                    .filter(|other| other.digest != image.digest);
+                let others = others.filter_map(|other| other.exact.as_ref());
+                let left: Vec<String> = others.map(|exact| exact.record.clone()).collect();
+                entry.about.retain(|record| !left.contains(record));
                 entry.digest = image.digest.clone();
                 entry.inside.clear();
                 entry.is_index = false;
