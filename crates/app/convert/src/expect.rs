@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use imgconv_format_aci::stack::split;
 use imgconv_model::{
-    Algorithm, Child, Compression, Digest, Document, Env, Image, Layer, Report, Result,
+    Algorithm, Child, Compression, Digest, Document, Env, Image, Layer, Notes, Report, Result,
     SealedLayer, Step,
 };
 use imgconv_pipeline::{LayerStep, Plan as LayerPlan};
@@ -17,7 +17,10 @@ use crate::{
         output::{Assembled, Item, Output, RecordOf, nothing, squash_layers},
         stream::{Fate, item},
     },
-    choose::{request::Request, restored::not_exact},
+    choose::{
+        request::Request,
+        restored::{ANEW, OLDER, not_exact},
+    },
     outcome::{PlannedDocument, PlannedLayer, PlannedOutcome},
     plan::data::{
         DockerKeepsake, Keepsake, Outputs, Plan, PlannedArtifact, PlannedDocker, PlannedExact,
@@ -94,13 +97,14 @@ impl Output for Expected {
 
 /// Returns the streams that an image is expected to become.
 fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<Item>> {
-    if let Some(exact) = promising(planned, request)? {
+    if let (Some(exact), bad) = promising(planned, request)? {
         let why = "the ACI is put together again from the image and its record";
         let fate = Fate::Expected("restore the ACI by its record".to_owned());
         let mut item = item(planned, request, &exact.image, fate, exact.report.clone());
         let from = (0..planned.node.image.layers.len()).collect();
         let id = Some(exact.reversal.image_id);
         item.images[0].planned = planned_stream(id, from, Step::Rewrite, why, request);
+        item.images[0].add_report(bad);
         return Ok(vec![item]);
     }
     let env = &planned.env(request.env);
@@ -171,22 +175,30 @@ fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<
 fn promising<'p, 's>(
     planned: &'p PlannedStream<'s>,
     request: &Request<'_>,
-) -> Result<Option<&'p PlannedExact<'s>>> {
+) -> Result<(Option<&'p PlannedExact<'s>>, Report)> {
     if !request.options.dry_run {
-        return Ok(planned.exact.last());
+        return Ok((planned.exact.last(), Report::default()));
     }
-    let (env, mut failed) = (planned.env(request.env), Vec::new());
+    let (env, mut failed, mut found) = (planned.env(request.env), Vec::new(), None);
     for exact in planned.exact.iter().rev() {
         let layers = &planned.node.image.layers;
         match exact.reversal.check(exact.bundle, layers, &env) {
-            Ok(()) => return Ok(Some(exact)),
+            Ok(()) => {
+                found = Some(exact);
+                break;
+            }
             Err(error) => failed.push((exact, error)),
         }
     }
+    let newer = Notes::default();
+    let (instead, notes) = match found {
+        Some(_) => (OLDER, &newer),
+        None => (ANEW, &planned.node.notes),
+    };
     for (exact, error) in failed {
-        not_exact(planned, exact, error, request.options.exact)?;
+        not_exact(exact, error, request.options.exact, (instead, notes))?;
     }
-    Ok(None)
+    Ok((found, newer.take()))
 }
 
 /// Tells how the manifest and the one tar of a stream would be made. `kept` is the image ID that stays.

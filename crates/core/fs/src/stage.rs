@@ -83,8 +83,19 @@ impl Stage {
                         .map_err(failed)?
                         && stage.is_there() =>
                 {
-                    let marker = stage.make_marker(Self::MARKER)?;
-                    stage.marker = try_lock_file(&marker).is_ok().then_some(marker);
+                    // Another machine sees the lock of the marker alone, and may have removed the directory
+                    // before.
+                    let marker = match stage.make_marker(Self::MARKER) {
+                        Ok(marker) => marker,
+                        Err(error) if stage.is_there() => return Err(error),
+                        Err(_) => continue,
+                    };
+                    let locked = try_lock_file(&marker);
+                    let is_named = rustix::fs::fstat(&marker).is_ok_and(|found| found.st_nlink > 0);
+                    if matches!(locked, Ok(false)) || !is_named || !stage.is_there() {
+                        continue;
+                    }
+                    stage.marker = locked.is_ok().then_some(marker);
                     return Ok(Arc::new(stage));
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),

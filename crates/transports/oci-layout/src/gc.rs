@@ -134,9 +134,11 @@ fn refuse_growing(path: &str, directory: &Directory) -> Result<()> {
         // Another machine may have made the file since this one looked last.
         refresh(directory.descriptor(), &stage);
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        if rustix::fs::statat(directory.descriptor(), growing, flags).is_ok() {
-            let message = "a migration to this layout is running, and the index will list its \
-                           blobs only at the end";
+        let found = rustix::fs::statat(directory.descriptor(), growing, flags);
+        // The directory of another user's run can't be looked into.
+        if !matches!(found, Err(Errno::NOENT | Errno::NOTDIR)) {
+            let message = "a migration to this layout is running, or another user's run, and the index \
+                           will list its blobs only at the end";
             let place = quote_path(&Path::new(path).join(stage));
             return Err(Error::new(Code::Denied, message).hint(format!(
                 "run the command again when the migration has ended; if no migration is running, \

@@ -32,6 +32,7 @@ mod matrix;
 mod migrate;
 mod names;
 mod newcomers;
+mod newest_record;
 mod old_acis;
 mod pipes;
 mod places;

@@ -861,3 +861,21 @@ fn a_layer_of_an_archive_that_images_share_is_made_once() {
     // Two bases, and a layer of each image.
     assert_eq!(of(r#" {"layer":["#), 2 + 12);
 }
+
+#[test]
+fn quiet_keeps_the_errors() {
+    let sandbox = Sandbox::new();
+    sandbox.aci("store/good.aci", "example.com/good", "", "dir etc");
+    fs::write(sandbox.path("store/bad.aci"), "no ACI").unwrap();
+    let output = sandbox.run(&["migrate", "tree:store", "oci:out", "--quiet"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("error[") && stderr.contains("bad.aci"),
+        "{stderr}"
+    );
+    assert!(
+        !stderr.contains("warning") && !stderr.contains("hint: `--report"),
+        "{stderr}"
+    );
+}

@@ -33,7 +33,7 @@ use crate::{
             DockerKeepsake, PlannedArtifact, PlannedDocker, PlannedImage, PlannedIndex,
             PlannedNode, PlannedRoot, PlannedWhole, What,
         },
-        docker_record::named,
+        docker_record::{ANEW, OLDER, named},
         lost,
     },
     read::{
@@ -435,15 +435,21 @@ impl<'s> Assembler<'_, 's> {
         let request = self.request;
         let env = &planned.image.env(node, request.env);
         // The last record of a list is the newest.
-        let mut failed = Vec::new();
+        let (mut failed, mut found) = (Vec::new(), None);
         for exact in planned.exact.iter().rev() {
             match self.output.whole(exact, node, env) {
-                Ok((digest, size)) => {
-                    return Ok(self.restored(planned, exact, node, (digest, size)));
+                Ok(whole) => {
+                    found = Some((exact, whole));
+                    break;
                 }
                 Err(error) => failed.push((exact, error)),
             }
         }
+        // An older record is used if the newest is damaged, which is told.
+        let (instead, mut bad) = match found {
+            Some(_) => (OLDER, planned.told.clone()),
+            None => (ANEW, Report::default()),
+        };
         for (exact, error) in failed {
             if ends(&error, request.options.exact) {
                 return Err(error);
@@ -454,12 +460,19 @@ impl<'s> Assembler<'_, 's> {
                 let message = format!("the record does not give back the archive: {error}");
                 return Err(Error::new(Code::Mismatch, message).at(record));
             }
-            let message = format!(
-                "the archive is made anew, because its record does not give it back: {error}"
-            );
-            env.notes.warn("bad-record", record, message);
+            let message =
+                format!("{instead}, because the record does not give back its archive: {error}");
+            bad.warn("bad-record", record, message);
         }
-        self.image(&planned.image, node)
+        let Some((exact, whole)) = found else {
+            for warning in bad.warnings {
+                env.notes.warn(warning.code, warning.at, warning.message);
+            }
+            return self.image(&planned.image, node);
+        };
+        let (child, mut outcome) = self.restored(planned, exact, node, whole);
+        outcome.add_report(bad);
+        Ok((child, outcome))
     }
 
     /// Describes a restored archive.

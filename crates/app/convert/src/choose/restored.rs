@@ -10,10 +10,12 @@ use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::HashingReader;
 
 use super::dependencies::own_layer;
-use crate::{
-    plan::data::{PlannedExact, PlannedStream},
-    read::reversal::Reversal,
-};
+use crate::{plan::data::PlannedExact, read::reversal::Reversal};
+
+/// What is written if no record gives back the ACI.
+pub(crate) const ANEW: &str = "the ACI is made anew";
+/// What is written if the newest record is damaged and an older one is not.
+pub(crate) const OLDER: &str = "an ACI is restored that was converted earlier";
 
 /// Restores an ACI, reads it like any other, and compares it with the image: the manifest byte for byte, and the own
 /// layer by its diff ID. The digest of an image says nothing about its referrers, and a record states the digest of
@@ -57,16 +59,17 @@ pub fn check_restored(
     }
 }
 
-/// Decides about an image that does not become the ACI again that it was: a warning, unless the run has to end.
+/// Decides about a record that does not give back its ACI: a warning to `notes`, unless the run has to end. `instead`
+/// says what is written.
 ///
 /// # Errors
 /// The same error if the input or the run is at its end, and not the record at fault; [`Code::Mismatch`] if the user
 /// wants `only` exact ACIs.
 pub(crate) fn not_exact(
-    planned: &PlannedStream<'_>,
     exact: &PlannedExact<'_>,
     error: Error,
     only: bool,
+    (instead, notes): (&str, &Notes),
 ) -> Result<()> {
     if matches!(error.code(), Code::Cancelled | Code::Io | Code::Net) {
         return Err(error);
@@ -80,9 +83,8 @@ pub(crate) fn not_exact(
         let message = format!("the record does not give back the ACI: {error}");
         return Err(Error::new(Code::Mismatch, message).at(record));
     }
-    let message =
-        format!("the ACI is made anew, because its record does not give it back: {error}");
-    planned.node.notes.warn("bad-record", record, message);
+    let message = format!("{instead}, because the record does not give back its ACI: {error}");
+    notes.warn("bad-record", record, message);
     Ok(())
 }
 

@@ -110,6 +110,8 @@ pub struct PlannedWhole<'s> {
     pub image: PlannedImage,
     /// The records, the best last.
     pub exact: Vec<PlannedDocker<'s>>,
+    /// What is told with a restored archive.
+    pub told: Report,
 }
 
 /// A record by which an image may become the old docker image again that it was made of.

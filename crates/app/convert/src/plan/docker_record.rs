@@ -29,6 +29,11 @@ use crate::{
     },
 };
 
+/// What is written if no record gives back the original.
+pub(crate) const ANEW: &str = "the image is written anew";
+/// What is written if the newest record is damaged and an older one is not.
+pub(crate) const OLDER: &str = "an original is restored that was converted earlier";
+
 /// Returns what a record keeps of an old docker image, if the user asked for records and the image is one.
 ///
 /// # Errors
@@ -200,7 +205,7 @@ impl<'s> DockerRecords<'s> {
                 }
                 Err(message) => {
                     self.used.insert(*digest);
-                    not_used(kind, "reversal", message, report);
+                    not_used(kind, ANEW, ("reversal", message), report);
                 }
             }
         }
@@ -237,7 +242,7 @@ impl<'s> DockerRecords<'s> {
         alone: bool,
         request: &Request<'_>,
         report: &mut Report,
-    ) -> Result<Vec<PlannedDocker<'s>>> {
+    ) -> Result<(Vec<PlannedDocker<'s>>, Report)> {
         let mut planned = Vec::new();
         let mut records = self.about(Kind::Archive, node, request, report)?;
         // The original of one name is not that of another, unless the user gives the name. A registry and a rename
@@ -250,7 +255,7 @@ impl<'s> DockerRecords<'s> {
         let most = records.iter().map(|(_, record)| held(record)).max();
         let most = most.unwrap_or(0);
         records.retain(|(_, record)| held(record) == most);
-        let (mut why, mut bad) = (None, Vec::new());
+        let (mut why, mut bad, mut older) = (None, Vec::new(), Vec::new());
         for (holder, record) in records {
             let missing = own.iter().find(|name| !alike(&record, name));
             let change = match (alone, missing) {
@@ -272,6 +277,8 @@ impl<'s> DockerRecords<'s> {
                 continue;
             }
             self.used.insert(record.digest);
+            // A record that is damaged matters only if it is newer than the one that is used.
+            older.append(&mut bad);
             planned.push(PlannedDocker {
                 missing: missing.map(ToString::to_string),
                 record,
@@ -284,10 +291,20 @@ impl<'s> DockerRecords<'s> {
             why,
             request,
         )?;
-        if planned.is_empty() {
-            self.refuse_bad(Kind::Archive, bad, request, report)?;
+        self.used
+            .extend(older.iter().map(|(record, _)| record.digest));
+        let mut told = Report::default();
+        let Some(last) = planned.last().map(|one| one.record.original) else {
+            self.refuse_bad((Kind::Archive, ANEW), bad, request, report)?;
+            return Ok((planned, told));
+        };
+        self.refuse_bad((Kind::Archive, OLDER), bad, request, &mut told)?;
+        if planned.iter().any(|one| one.record.original != last) {
+            let message = "the image was made of several archives, and the last of them is restored; the other archives \
+                           stay in the source alone";
+            told.warn("several-records", "reversal", message);
         }
-        Ok(planned)
+        Ok((planned, told))
     }
 
     /// Finds the manifest that an image was made of. The image becomes the one that the manifest describes.
@@ -337,17 +354,18 @@ impl<'s> DockerRecords<'s> {
             found.name = own;
             *image = found;
             report.losses.clear();
+            self.refuse_bad((Kind::Schema1, OLDER), bad, request, report)?;
             return Ok(Some(document));
         }
         refuse_change(Kind::Schema1, bad.is_empty(), why, request)?;
-        self.refuse_bad(Kind::Schema1, bad, request, report)?;
+        self.refuse_bad((Kind::Schema1, ANEW), bad, request, report)?;
         Ok(None)
     }
 
     /// Warns about records that do not give back the original, or refuses them where the user wants nothing else.
     fn refuse_bad(
         &mut self,
-        kind: Kind,
+        (kind, instead): (Kind, &str),
         bad: Vec<(DockerRecord, Error)>,
         request: &Request<'_>,
         report: &mut Report,
@@ -360,16 +378,16 @@ impl<'s> DockerRecords<'s> {
                 return Err(Error::new(Code::Mismatch, message).at(at));
             }
             self.used.insert(record.digest);
-            not_used(kind, &at, &error.to_string(), report);
+            not_used(kind, instead, (&at, &error.to_string()), report);
         }
         Ok(())
     }
 }
 
 /// Warns about a record that does not give back the original.
-fn not_used(kind: Kind, at: &str, error: &str, report: &mut Report) {
+fn not_used(kind: Kind, instead: &str, (at, error): (&str, &str), report: &mut Report) {
     let message = format!(
-        "{} is made anew, because its record does not give it back: {error}",
+        "{instead}, because the record does not give back {}: {error}",
         kind.original()
     );
     report.warn("bad-record", at.to_owned(), message);

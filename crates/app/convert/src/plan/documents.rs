@@ -206,7 +206,7 @@ impl<'s> Planner<'_, 's> {
         let restored = self
             .records
             .manifest(at, request, &mut image, &mut report)?;
-        let exact = self
+        let (exact, told) = self
             .records
             .archives(at, self.alone, request, &mut report)?;
         // The platform to assume if the image is written anew; a copy stays without a platform.
@@ -233,7 +233,7 @@ impl<'s> Planner<'_, 's> {
         };
         Ok(match exact.is_empty() {
             true => What::Image(Box::new(image)),
-            false => What::Whole(Box::new(PlannedWhole { image, exact })),
+            false => What::Whole(Box::new(PlannedWhole { image, exact, told })),
         })
     }
 

@@ -15,7 +15,7 @@ use crate::{
     },
     choose::{
         request::Request,
-        restored::{check_restored, not_exact},
+        restored::{ANEW, OLDER, check_restored, not_exact},
     },
     plan::{
         data::{PlannedExact, PlannedStream, StreamStep},
@@ -40,16 +40,25 @@ impl Writer<'_> {
         let env = &planned
             .env(self.request.env)
             .for_image(&told::label(&planned.image));
-        // The last record of a list is the newest.
-        let mut failed = Vec::new();
+        // The last record of a list is the newest. An older one is used if the newest is damaged, which is told.
+        let (only, mut failed) = (self.request.options.exact, Vec::new());
         for exact in planned.exact.iter().rev() {
-            match self.exact(planned, exact, env) {
-                Ok(item) => return Ok(vec![item]),
-                Err(error) => failed.push((exact, error)),
+            let mut item = match self.exact(planned, exact, env) {
+                Ok(item) => item,
+                Err(error) => {
+                    failed.push((exact, error));
+                    continue;
+                }
+            };
+            let notes = Notes::default();
+            for (newer, error) in failed {
+                not_exact(newer, error, only, (OLDER, &notes))?;
             }
+            item.images[0].add_report(notes.take());
+            return Ok(vec![item]);
         }
         for (exact, error) in failed {
-            not_exact(planned, exact, error, self.request.options.exact)?;
+            not_exact(exact, error, only, (ANEW, &planned.node.notes))?;
         }
         match planned.step {
             StreamStep::Keep(aci) => Ok(vec![self.kept(planned, aci, env)?]),

@@ -19,9 +19,7 @@ pub(super) fn show(
     migration: &Migration,
     common: &Common,
 ) -> Result<()> {
-    if !common.quiet {
-        say_problems(migration, common.verbose > 0);
-    }
+    say_problems(migration, common);
     screen::show(common.json, document, &text(migration))
 }
 
@@ -49,17 +47,36 @@ pub(super) fn exit_code(migration: &Migration, dry_run: bool) -> ExitCode {
     }
 }
 
-/// Prints warnings, failures, and the numbers of losses.
-fn say_problems(migration: &Migration, verbose: bool) {
-    for warning in &migration.warnings {
-        warn(&warning.code, &warning.at.join(" › "), &warning.message);
-        if let Some(hint) = &warning.hint {
-            say_as(Label::Hint, "  hint", &clean(hint));
+/// Prints warnings, failures, and the numbers of losses; failures alone with `--quiet`.
+fn say_problems(migration: &Migration, common: &Common) {
+    if !common.quiet {
+        for warning in &migration.warnings {
+            warn(&warning.code, &warning.at.join(" › "), &warning.message);
+            if let Some(hint) = &warning.hint {
+                say_as(Label::Hint, "  hint", &clean(hint));
+            }
         }
     }
     for image in &migration.images {
-        say_error(image);
+        if !common.quiet || image.status == ImageStatus::Failed {
+            say_error(image);
+        }
     }
+    if !common.quiet {
+        say_all_notes(migration, common.verbose > 0);
+    }
+    if let Some(stopped) = &migration.stopped {
+        let places = stopped.at.iter().map(|place| clean(place) + ": ");
+        let place: String = places.collect();
+        let (message, hint) = (clean(&stopped.message), stopped.hint.as_deref());
+        say(&format!("stopped: {place}{message}"));
+        let hint = hint.map_or_else(|| "the same command continues from here".to_owned(), clean);
+        say_as(Label::Hint, "  hint", &hint);
+    }
+}
+
+/// Prints the numbers of losses and warnings, and with `verbose` each of them.
+fn say_all_notes(migration: &Migration, verbose: bool) {
     let (mut all_losses, mut all_warnings) = (0, 0);
     for image in &migration.images {
         let Notes { losses, warnings } = image.notes;
@@ -73,12 +90,6 @@ fn say_problems(migration: &Migration, verbose: bool) {
         say(&format!(
             "{all_losses} losses and {all_warnings} warnings in all: `--report FILE` writes them, \
              `--strict` refuses such images"
-        ));
-    }
-    if let Some(stopped) = &migration.stopped {
-        say(&format!(
-            "stopped: {}: the same command continues from here",
-            clean(&stopped.message)
         ));
     }
 }
