@@ -801,7 +801,9 @@ fn message(job: &Job, fault: &Fault, hit: &Call, code: i32, said: &str) -> Vec<S
     let host = hit.path.starts_with("socket:") && said.contains("127.0.0.1");
     let named = named || folder || host || output;
     // A temporary file has a name that tells nothing; its place, or the blob, is told instead.
-    let temporary = hit.path.contains("imgconv-") || hit.path.contains(".partial-");
+    // On a full disk the message may be about a temporary directory that was made after the call that was hit.
+    let temporary =
+        hit.path.contains("imgconv-") || hit.path.contains(".partial-") || fault.what == What::Full;
     let named = named || temporary && (said.contains("temporary ") || said.contains("blob"));
     if !named && hit.class != Class::Thread {
         wrong.push("the message names no file".to_owned());
