@@ -3,8 +3,8 @@
 use crate::process::{Result, cargo, installed, target};
 use crate::{docs, faults, tidy};
 
-/// The share of the faults: the same in each run, a thirtieth of all, evenly over the jobs.
-const FAULTS: &str = "1/30";
+/// The share of the faults: the same in each run, a two-hundredth of all, evenly over the jobs.
+const FAULTS: &str = "1/200";
 
 /// Runs the checks, the quickest first.
 pub(crate) fn run() -> Result {

@@ -231,7 +231,7 @@ fn make_acis(oracle: &Oracle) -> Result<BTreeSet<String>> {
 /// Migrates the layout of all ACIs to a registry.
 fn in_registry(oracle: &Oracle, registry: Registry) -> Result<(String, Option<Registry>)> {
     let place = format!("docker://127.0.0.1:{}", registry.port);
-    oracle.imgconv(&["migrate", "oci:many-layout", &place])?;
+    oracle.imgconv(&["migrate", "oci:many-layout", &format!("{place}/many")])?;
     Ok((place, Some(registry)))
 }
 

@@ -23,7 +23,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use imgconv_fs::{Directory, file_state, try_lock_file};
+use imgconv_fs::{Directory, file_state, refresh, try_lock_file};
 use imgconv_model::{
     Algorithm, Child, Code, Compression, Digest, Error, Limits, Name, Platform, Publication,
     Result, SealedLayer, Step, quote, quote_path,
@@ -394,6 +394,8 @@ impl Journal {
         names.sort();
         for name in names {
             let failed = |error| Error::io(error, at(&name));
+            // This machine may have cached an older size of a file that another machine has written to.
+            refresh(opened, &name);
             let file = open_journal(opened, &name, OFlags::RDONLY);
             let mut reader = BufReader::new(file.map_err(|error| error.at(at(&name)))?);
             let mut line = Vec::new();

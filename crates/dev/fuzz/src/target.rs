@@ -17,18 +17,18 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// The bounds of a reader: 64 MiB, 32 bytes for each byte, and 2 seconds.
+    /// The bounds of a reader: 64 MiB, 32 bytes for each byte, and 10 seconds of CPU time, also on a busy machine.
     pub const READER: Self = Self {
         memory: 64 * MIB,
         per_byte: 32,
-        cpu: Duration::from_secs(2),
+        cpu: Duration::from_secs(10),
     };
 
-    /// The bounds of a whole conversion, whose encoders have buffers: 192 MiB and 4 seconds.
+    /// The bounds of a whole conversion, whose encoders have buffers: 192 MiB and 20 seconds.
     pub const CONVERSION: Self = Self {
         memory: 192 * MIB,
         per_byte: 32,
-        cpu: Duration::from_secs(4),
+        cpu: Duration::from_secs(20),
     };
 }
 
