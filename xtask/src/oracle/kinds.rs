@@ -21,10 +21,10 @@ const IMAGE: (&str, &str) = IMAGES[1];
 const TABLES: &str = r#"
 umoci init --layout kinds/source
 umoci new --image "kinds/source:$NAME"
-umoci unpack --image "kinds/source:$NAME" kinds/work >/dev/null
-cp -a "$TREE/." kinds/work/rootfs/
-rm "$(printf 'kinds/work/rootfs/etc/latin1-\351')"
-umoci repack --refresh-bundle --image "kinds/source:$NAME" kinds/work >/dev/null
+umoci unpack --image "kinds/source:$NAME" kinds/unpacked >/dev/null
+cp -a "$TREE/." kinds/unpacked/rootfs/
+rm "$(printf 'kinds/unpacked/rootfs/etc/latin1-\351')"
+umoci repack --refresh-bundle --image "kinds/source:$NAME" kinds/unpacked >/dev/null
 umoci unpack --image "kinds/source:$NAME" kinds/tables >/dev/null
 "#;
 

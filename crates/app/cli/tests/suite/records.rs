@@ -309,7 +309,7 @@ fn a_list_of_records_that_cant_be_read_is_told() {
         store(&registry.stored(), &storage);
         let base = storage.join("docker/registry/v2");
         let data = base.join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]));
-        // Nothing but the list leads to the record.
+        // The record is found by the list alone.
         let revisions = base.join("repositories/team/app/_manifests/revisions");
         for revision in [&record, &list.replace(':', "/")] {
             fs::remove_dir_all(revisions.join(revision)).unwrap();

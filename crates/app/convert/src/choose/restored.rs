@@ -12,9 +12,9 @@ use imgconv_stream::HashingReader;
 use super::dependencies::own_layer;
 use crate::{plan::data::PlannedExact, read::reversal::Reversal};
 
-/// What is written if no record gives back the ACI.
+/// The words for an ACI that is made because no record gives back the original.
 pub(crate) const ANEW: &str = "the ACI is made anew";
-/// What is written if the newest record is damaged and an older one is not.
+/// The words for an older ACI, which is restored because the newest record is damaged.
 pub(crate) const OLDER: &str = "an ACI is restored that was converted earlier";
 
 /// Restores an ACI, reads it like any other, and compares it with the image: the manifest byte for byte, and the own

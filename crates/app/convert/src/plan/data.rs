@@ -110,7 +110,7 @@ pub struct PlannedWhole<'s> {
     pub image: PlannedImage,
     /// The records, the best last.
     pub exact: Vec<PlannedDocker<'s>>,
-    /// What is told with a restored archive.
+    /// The warnings that belong to a restored archive.
     pub told: Report,
 }
 

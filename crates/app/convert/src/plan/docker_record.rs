@@ -29,9 +29,9 @@ use crate::{
     },
 };
 
-/// What is written if no record gives back the original.
+/// The words for an image that is written because no record gives back the original.
 pub(crate) const ANEW: &str = "the image is written anew";
-/// What is written if the newest record is damaged and an older one is not.
+/// The words for an older original, which is restored because the newest record is damaged.
 pub(crate) const OLDER: &str = "an original is restored that was converted earlier";
 
 /// Returns what a record keeps of an old docker image, if the user asked for records and the image is one.

@@ -232,7 +232,10 @@ impl Locator {
     pub fn exact(&self) -> String {
         let scheme = self.transport.place().scheme;
         let registry = scheme == "oci" && self.location.starts_with("//");
-        let awkward = self.takes_reference() && (self.location.contains(':') || registry);
+        // A grammar of its own finds the end of the location, whatever colons are in it.
+        let splits = self.transport.split(&self.location).is_some();
+        let colon = self.location.contains(':') && !splits;
+        let awkward = self.takes_reference() && (colon || registry);
         let mut text = match awkward {
             true => format!("file://{}", self.location.replace('%', "%25")),
             false => format!("{scheme}:{}", self.location),

@@ -392,6 +392,11 @@ fn skopeos_spelling_of_a_store_is_a_location_and_a_name() {
         ),
         ("containers-storage:/x:busybox:1", "/x", name("busybox:1")),
         ("containers-storage:[overlay@/x]", "[overlay@/x]", None),
+        (
+            "containers-storage:[a:b@/x]:busybox:1",
+            "[a:b@/x]",
+            name("busybox:1"),
+        ),
     ] {
         let locator = Locator::source(text).unwrap();
         assert_eq!(locator.location, location);

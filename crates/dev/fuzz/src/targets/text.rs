@@ -89,10 +89,8 @@ pub(super) fn names(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
-    // SHORTCOMINGS.md: a store in brackets with a colon in its path is not printed in a form that is read again.
-    let is_known = text.contains("containers-storage:[");
     let place = match Locator::source(text) {
-        Ok(locator) if text.contains(':') && !is_known => Some(locator),
+        Ok(locator) if text.contains(':') => Some(locator),
         _ => None,
     };
     if let Some(locator) = place {
