@@ -177,12 +177,7 @@ fn parts(recipe: &Recipe, at: usize) -> Option<Recipe> {
 fn layers(recipe: &Recipe, at: usize) -> Option<Recipe> {
     let mut smaller = recipe.clone();
     let mut left = at;
-    for image in smaller
-        .subject
-        .entries
-        .iter_mut()
-        .flat_map(|entry| &mut entry.images)
-    {
+    for image in smaller.subject.images_mut() {
         if image.layers.len() > 1 {
             if left < image.layers.len() {
                 image.layers.remove(left);
@@ -198,12 +193,8 @@ fn layers(recipe: &Recipe, at: usize) -> Option<Recipe> {
 fn members(recipe: &Recipe, at: usize) -> Option<Recipe> {
     let mut smaller = recipe.clone();
     let mut left = at;
-    let images = smaller
-        .subject
-        .entries
-        .iter_mut()
-        .flat_map(|entry| &mut entry.images);
-    for stored in images.flat_map(|image| &mut image.layers) {
+    let images = smaller.subject.images_mut();
+    for stored in images.into_iter().flat_map(|image| &mut image.layers) {
         let count = stored.layer.items().count();
         let mut size = count;
         while size > 0 {
@@ -224,12 +215,7 @@ fn members(recipe: &Recipe, at: usize) -> Option<Recipe> {
 fn fields(recipe: &Recipe, at: usize) -> Option<Recipe> {
     let mut smaller = recipe.clone();
     let mut left = at;
-    for image in smaller
-        .subject
-        .entries
-        .iter_mut()
-        .flat_map(|entry| &mut entry.images)
-    {
+    for image in smaller.subject.images_mut() {
         let run = image.config.get("config").and_then(|run| run.as_object());
         let run: Vec<String> = run
             .map(|run| run.keys().cloned().collect())

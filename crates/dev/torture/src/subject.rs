@@ -104,6 +104,12 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// The images of all entries.
+    pub(crate) fn images_mut(&mut self) -> Vec<&mut Image> {
+        let entries = self.entries.iter_mut();
+        entries.flat_map(|entry| &mut entry.images).collect()
+    }
+
     /// Makes a place of at most `most` entries.
     pub fn random(random: &mut Random, most: usize) -> Self {
         let form = match random.below(10) {

@@ -25,6 +25,24 @@ struct Target {
     path: PathBuf,
 }
 
+impl Target {
+    /// The place after the step, with what is there.
+    fn holding(self, entries: Vec<Entry>) -> Here {
+        let Self {
+            kind,
+            locator,
+            path,
+            ..
+        } = self;
+        Here {
+            kind,
+            locator,
+            path,
+            entries,
+        }
+    }
+}
+
 /// Where a step starts from.
 struct Origin {
     source: String,
@@ -296,18 +314,7 @@ impl Walk<'_> {
         let found = self.read(&target)?;
         let reports = list_of(&result["images"]);
         let entries = self.compare(&origin.entries, kind, &change, reports, &found)?;
-        let Target {
-            kind,
-            locator,
-            path,
-            ..
-        } = target;
-        Ok(Here {
-            kind,
-            locator,
-            path,
-            entries,
-        })
+        Ok(target.holding(entries))
     }
 
     /// The command for a change: each has several names.
@@ -394,18 +401,7 @@ impl Walk<'_> {
         found.retain(|entry| !entry.images.is_empty() || !entry.others.is_empty());
         let change = Change::default();
         let entries = self.compare(&here.entries, kind, &change, outcomes.collect(), &found)?;
-        let Target {
-            kind,
-            locator,
-            path,
-            ..
-        } = target;
-        Ok(Here {
-            kind,
-            locator,
-            path,
-            entries,
-        })
+        Ok(target.holding(entries))
     }
 
     /// Goes to a flat tar, which holds the files alone, and back with a config.
