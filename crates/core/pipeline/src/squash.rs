@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use imgconv_layer::{ContentStore, FrozenSpool, Semantics, Spool, Tree};
+use imgconv_layer::{ContentStore, Discard, FrozenSpool, Semantics, Spool, Tree};
 use imgconv_model::{Code, Counted, Digest, Env, Error, Layer, Open, Reader, Result};
 use imgconv_stream::{HashingReader, ahead, blame};
 
@@ -216,15 +216,24 @@ pub fn squash_above(
     })
 }
 
-/// Merges layers by the rules of appc, and keeps only listed paths and their parents.
+/// Reduces a layer to listed paths and their parents, by the rules of appc. The layers `below` are read only if they
+/// decide about a directory that the layer does not name.
 ///
 /// # Errors
 /// The errors of [`squash`].
-pub fn squash_listed(layers: &[Layer], paths: &BTreeSet<Vec<u8>>, env: &Env) -> Result<Merged> {
+pub fn squash_listed(
+    layer: &Layer,
+    below: &[Layer],
+    paths: &BTreeSet<Vec<u8>>,
+    env: &Env,
+) -> Result<Merged> {
     let (mut tree, spool) = (Tree::new(env), Spool::new(env)?);
-    let all = 0..layers.len();
-    apply_all(&mut tree, layers, all, Semantics::Aci, &spool, env)?;
+    let layers = std::slice::from_ref(layer);
+    apply_all(&mut tree, layers, 0..1, Semantics::Aci, &spool, env)?;
     tree.retain(paths);
+    if !below.is_empty() && tree.has_made() {
+        tree.leave_to(&merge(below, Semantics::Aci, &mut Discard, env)?);
+    }
     Ok(Merged {
         tree: Arc::new(tree),
         contents: spool.freeze()?,

@@ -36,7 +36,16 @@ def members(path):
                 hexadecimal(member.name), kind, member.mode & 0o7777, member.uid, member.gid,
                 math.floor(member.mtime), size, hexadecimal(link), body.hexdigest(),
             ])
+        refuse_early_end(archive)
     return found
+
+
+def refuse_early_end(archive):
+    """Refuses a tar whose next header `tarfile` can't read: it passes over such a header as over the end of the tar."""
+    archive.fileobj.seek(archive.offset)
+    header = archive.fileobj.read(tarfile.BLOCKSIZE)
+    if len(header) == tarfile.BLOCKSIZE and any(header):
+        tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
 
 
 for line in open(sys.argv[1]):

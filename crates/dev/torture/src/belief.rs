@@ -69,6 +69,8 @@ pub struct Image {
 pub struct Exact {
     /// The digest of the artifact that holds the record.
     pub record: String,
+    /// The full name of the ACI, which comes back with it.
+    pub name: String,
     /// The image.
     pub image: Image,
 }
@@ -131,6 +133,18 @@ impl Image {
     /// `OS/ARCHITECTURE[/VARIANT]`.
     pub fn platform(&self) -> String {
         platform(&self.facts)
+    }
+}
+
+impl Entry {
+    /// The name in a place of that kind: an ACI that comes back from a record has its own name again, whatever the
+    /// image was called since.
+    pub fn name_in(&self, kind: Kind, restores: bool) -> &str {
+        let mut records = self.images.iter().filter_map(|image| image.exact.as_ref());
+        match records.next() {
+            Some(exact) if restores && kind == Kind::Acis => &exact.name,
+            _ => &self.name,
+        }
     }
 }
 

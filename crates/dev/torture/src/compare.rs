@@ -36,22 +36,24 @@ impl Walk<'_> {
         let mut out = Vec::new();
         for entry in before {
             let mut after = entry.clone();
+            after.name = entry.name_in(kind, change.restores()).to_owned();
+            let name = after.name.clone();
             let is_mine = |report: &Value| {
-                let is_named = full_name(&text(&report["name"])) == entry.name;
+                let is_named = full_name(&text(&report["name"])) == name;
                 !report["platform"].is_null() && (is_single || is_named)
             };
             let (mine, rest): (Vec<Value>, _) = reports.into_iter().partition(is_mine);
             reports = rest;
             if mine.len() != entry.images.len() {
-                let many = format!("{}: {} images in the report", entry.name, mine.len());
+                let many = format!("{name}: {} images in the report", mine.len());
                 return Err(Fault::new("report", many));
             }
             let is_here = |found: &&place::Entry| {
-                is_single && !found.images.is_empty() || full_name(&found.name) == entry.name
+                is_single && !found.images.is_empty() || full_name(&found.name) == name
             };
             let there: Vec<&place::Entry> = found.iter().filter(is_here).collect();
             for image in &mut after.images {
-                let place = format!("{} {}", entry.name, image.platform());
+                let place = format!("{name} {}", image.platform());
                 let report = mine
                     .iter()
                     .find(|report| plain_platform(report) == image.platform());
@@ -65,7 +67,7 @@ impl Walk<'_> {
                 let read = all.find(|read| is_one || platform(&facts::of(read)) == wanted);
                 let read =
                     read.ok_or_else(|| Fault::new("place", format!("{place} is not there")))?;
-                self.image(image, &entry.name, kind, change, report, read)
+                self.image(image, &name, kind, change, report, read)
                     .map_err(|fault| {
                         Fault::new(&fault.class, format!("{place}: {}", fault.account))
                     })?;
@@ -117,6 +119,7 @@ impl Walk<'_> {
                     after.about.push(record.clone());
                     image.exact = Some(Box::new(Exact {
                         record,
+                        name: entry.name.clone(),
                         image: before.clone(),
                     }));
                 }
@@ -188,8 +191,7 @@ impl Walk<'_> {
     ) -> Checked {
         let (from, to) = (image.family, read.family);
         if to == Family::Aci
-            && change.clamp.is_none()
-            && !change.renamed
+            && change.restores()
             && let Some(exact) = image.exact.take()
         {
             return self.restored(image, *exact, report, read);

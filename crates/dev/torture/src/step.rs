@@ -28,6 +28,13 @@ pub(crate) struct Change {
     pub(crate) renamed: bool,
 }
 
+impl Change {
+    /// Says whether an ACI comes back from a record: neither its name nor its files are to be others.
+    pub(crate) fn restores(&self) -> bool {
+        self.clamp.is_none() && !self.renamed
+    }
+}
+
 /// Which layers are merged; always the topmost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Squash {

@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -430,6 +431,43 @@ fn whitelists_hold_at_every_level() {
         1,
         &["error[cycle]", "example.com/x"],
     );
+}
+
+/// A directory that only the path of a removed file implied has the attributes that the dependency gives, and is made if no
+/// dependency has the directory.
+#[test]
+fn h5a_a_directory_of_a_dependency_keeps_its_attributes_without_files() {
+    let sandbox = Sandbox::new();
+    let base = "dir etc 0700\ndir etc/a 0710\nfile etc/a/base \"d\"";
+    sandbox.aci("base.aci", "example.com/base", LABELS, base);
+    let fields = format!(
+        r#"{LABELS},"dependencies":[{{"imageName":"example.com/base"}}],"pathWhitelist":["/etc/a/no","/own/no","/file"]"#
+    );
+    let own = "file etc/a/x \"x\"\nfile own/x \"x\"\nfile file \"f\"";
+    sandbox.aci("app.aci", "example.com/app", &fields, own);
+    for (out, more) in [("out", &[][..]), ("one", &["--squash"])] {
+        let words = ["aci-to-oci", "app.aci", out, "--deps", ".", "--reversible"];
+        let words: Vec<&str> = match more {
+            [] => words.to_vec(),
+            more => [&words[..5], more].concat(),
+        };
+        sandbox.ok(&words);
+        let root = format!("{out}-root");
+        sandbox.ok(&["unpack", &format!("oci:{out}:example.com/app:1.0"), &root]);
+        let mode = |path: &str| {
+            let path = sandbox.path(&root).join(path);
+            fs::metadata(path).unwrap().permissions().mode() & 0o7777
+        };
+        let found = ["etc", "etc/a", "own"].map(mode);
+        assert_eq!(found, [0o700, 0o710, 0o755], "{out}");
+    }
+    let back = sandbox.ok(&[
+        "oci-to-aci",
+        "oci:out:example.com/app:1.0",
+        "back/",
+        "--exact",
+    ]);
+    assert!(back.contains("exact"), "{back}");
 }
 
 #[test]

@@ -166,7 +166,7 @@ fn render_one(
     let mut layers = Vec::with_capacity(rendered.len());
     for level in &rendered {
         let known = candidates.get(level.key);
-        let layer = if level.key == root {
+        let layer: Layer = if level.key == root {
             node.image.layers[0].clone()
         } else {
             let expected = expected.get(&level.key).cloned().unwrap_or_default();
@@ -175,7 +175,7 @@ fn render_one(
         };
         layers.push(match level.paths() {
             None => layer,
-            Some(paths) => filtered(layer, paths, env),
+            Some(paths) => filtered(layer, layers.clone(), paths, env),
         });
     }
     let mut tree = None;
@@ -220,11 +220,12 @@ fn render_one(
     Ok(())
 }
 
-/// Returns an ACI's own layer as rendering makes it: without the files that its path whitelist does not list.
+/// Returns an ACI's own layer as rendering makes it above the layers of its dependencies: without the files that its
+/// path whitelist does not list.
 ///
 /// # Errors
 /// If the whitelist is malformed.
-pub(crate) fn own_layer(decoded: &Decoded, env: &Env) -> Result<Layer> {
+pub(crate) fn own_layer(decoded: &Decoded, below: &[Layer], env: &Env) -> Result<Layer> {
     let layer = decoded.image.layers[0].clone();
     let alone = Arc::new(Manifest {
         dependencies: Vec::new(),
@@ -235,7 +236,7 @@ pub(crate) fn own_layer(decoded: &Decoded, env: &Env) -> Result<Layer> {
     let rendered = order((), &mut manifest, &mut resolve, &env.limits)?;
     Ok(match rendered.last().and_then(Rendered::paths) {
         None => layer,
-        Some(paths) => filtered(layer, paths, env),
+        Some(paths) => filtered(layer, below.to_vec(), paths, env),
     })
 }
 
@@ -318,9 +319,10 @@ fn check_stackable(layers: &[Layer], env: &Env) -> Result<()> {
 }
 
 /// A layer reduced to the listed paths. The layer is read when it is first opened.
-fn filtered(layer: Layer, paths: BTreeSet<Vec<u8>>, env: &Env) -> Layer {
+fn filtered(layer: Layer, below: Vec<Layer>, paths: BTreeSet<Vec<u8>>, env: &Env) -> Layer {
     let filtered = Filtered {
         layer: layer.clone(),
+        below,
         paths,
         env: env.clone(),
         merged: Mutex::default(),
@@ -337,6 +339,7 @@ fn filtered(layer: Layer, paths: BTreeSet<Vec<u8>>, env: &Env) -> Layer {
 #[derive(Debug)]
 struct Filtered {
     layer: Layer,
+    below: Vec<Layer>,
     paths: BTreeSet<Vec<u8>>,
     env: Env,
     merged: Mutex<Option<Merged>>,
@@ -346,9 +349,9 @@ impl Open for Filtered {
     fn open(&self) -> Result<Reader> {
         let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
         if merged.is_none() {
-            let layers = std::slice::from_ref(&self.layer);
             *merged = Some(imgconv_pipeline::squash_listed(
-                layers,
+                &self.layer,
+                &self.below,
                 &self.paths,
                 &self.env,
             )?);

@@ -42,11 +42,14 @@ pub fn check_restored(
         let message = "the record makes an ACI with another manifest than the image was made of";
         return Err(Error::new(Code::Mismatch, message).at(what));
     }
-    let claimed = image.layers.last().and_then(|layer| layer.diff_id);
-    let claimed = claimed.ok_or_else(|| {
+    let (top, below) = match image.layers.split_last() {
+        Some((top, below)) => (top.diff_id, below),
+        None => (None, &[][..]),
+    };
+    let claimed = top.ok_or_else(|| {
         Error::new(Code::Missing, "the layer of the image has no diff ID").at(&*what)
     })?;
-    let layer = own_layer(&restored, env)?;
+    let layer = own_layer(&restored, below, env)?;
     let tar = Tar::open(&layer, &Budget::default(), env, &what)?;
     let reader = HashingReader::new(tar, &[claimed.algorithm()]);
     let (digests, _): (Vec<Digest>, u64) = reader.finish().map_err(Error::from_io)?;

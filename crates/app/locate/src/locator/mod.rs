@@ -231,7 +231,9 @@ impl Locator {
     /// parsed correctly if the path exists.
     pub fn exact(&self) -> String {
         let scheme = self.transport.place().scheme;
-        let registry = scheme == "oci" && self.location.starts_with("//");
+        // `oci://WORD` is a registry, and `oci:///PATH` a path.
+        let registry =
+            scheme == "oci" && self.location.starts_with("//") && !self.location.starts_with("///");
         // A grammar of its own finds the end of the location, whatever colons are in it.
         let splits = self.transport.split(&self.location).is_some();
         let colon = self.location.contains(':') && !splits;

@@ -297,6 +297,8 @@ fn distribution_points_are_read_and_printed() {
 fn l12_hostile_references() {
     let digest = format!("docker://h.example:5000/repo:tag@sha256:{HEX}");
     assert_eq!(source(&digest).exact(), digest);
+    let absolute = "oci:///no/layout:name:1";
+    assert_eq!(source(absolute).exact(), absolute);
     assert_eq!(source("docker://[::1]:5000/x").location, "//[::1]:5000/x");
     for text in [
         "docker://h.example/../x",

@@ -140,6 +140,35 @@ impl Tree {
         }
     }
 
+    /// Removes the directories without children that no layer named and that the `lower` tree has too: its attributes
+    /// count. Call this method after [`retain`](Self::retain).
+    pub fn leave_to(&mut self, lower: &Self) {
+        for id in 0..self.arena.ids() {
+            let mut id = id;
+            while id != ROOT && self.arena.alive(id) && self.is_made(id) {
+                let path = self.arena.path(id);
+                let below = lower.arena.find(&path);
+                if !below.is_some_and(|below| lower.arena.is_directory(below)) {
+                    break;
+                }
+                let parent = self.arena.parent(id);
+                self.arena.remove(id);
+                id = parent;
+            }
+        }
+    }
+
+    /// Says whether there is a directory without children that no layer named.
+    pub fn has_made(&self) -> bool {
+        (1..self.arena.ids()).any(|id| self.arena.alive(id) && self.is_made(id))
+    }
+
+    fn is_made(&self, id: Id) -> bool {
+        self.arena.is_directory(id)
+            && !self.arena.inode(id).named
+            && self.arena.children(id).next().is_none()
+    }
+
     /// The number of paths that [`iter`](Self::iter) yields.
     pub fn len(&self) -> usize {
         self.arena.len() + usize::from(self.arena.inode(ROOT).named)

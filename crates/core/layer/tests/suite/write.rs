@@ -200,6 +200,27 @@ fn h5a_retain_names_no_directory_that_the_aci_did_not_name() {
 }
 
 #[test]
+fn h5a_directories_that_no_layer_named_are_left_to_the_lower_tree() {
+    let mut upper = aci(&[&["a/b/x=1", "c/x=1", "e/x=1", "f/", "g/h/x=1", "g/i=1"]]);
+    let kept = ["a", "a/b", "c", "e", "f", "g", "g/h", "g/i"];
+    let tree = Arc::get_mut(&mut upper.tree).unwrap();
+    tree.retain(&kept.iter().map(|path| path.as_bytes().to_vec()).collect());
+    assert!(tree.has_made());
+    let lower = aci(&[&[
+        "a/b/!710", "c/!700", "e=file", "f/!700", "g/!711", "g/h/!711",
+    ]]);
+    tree.leave_to(&lower.tree);
+    // A file of the lower tree is no directory, and a directory with a name is written.
+    assert_eq!(upper.text(), "e/ f/ g/ g/i=1");
+    let tars = [lower.tar(b""), upper.tar(b"")];
+    let applied = apply_tars(&tars, Semantics::Aci, &env()).unwrap();
+    assert_eq!(
+        applied.text(),
+        "a/ a/b/!710 c/!700 e/ f/ g/!711 g/h/!711 g/i=1"
+    );
+}
+
+#[test]
 fn an_unreadable_spool_is_an_error_of_the_stream() {
     let applied = aci(&[&["a=1"]]);
     let empty = Spool::new(&env()).unwrap().freeze().unwrap();

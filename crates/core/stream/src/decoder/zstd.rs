@@ -33,6 +33,8 @@ pub(super) struct Zstd {
     size: u64,
     /// The offset of the frame.
     start: u64,
+    /// The library has no byte of the frame yet.
+    first: bool,
 }
 
 impl Zstd {
@@ -48,6 +50,7 @@ impl Zstd {
             content_size: None,
             size: 0,
             start: 0,
+            first: true,
         })
     }
 
@@ -132,7 +135,7 @@ impl Codec for Zstd {
                 let length = header.len().min(HEADER_SIZE);
                 copy[..length].copy_from_slice(&header[..length]);
                 self.check_header(offset, &copy[..length])?;
-                (self.size, self.start) = (0, offset);
+                (self.size, self.start, self.first) = (0, offset, true);
                 Ok(true)
             }
             _ => {
@@ -147,6 +150,13 @@ impl Codec for Zstd {
         let offset = input.offset();
         let chunk = input.fill()?;
         let ended = chunk.is_empty();
+        // libzstd decodes a frame that it gets whole in another way, which refuses empty compressed blocks. Without the first
+        // byte no frame is whole, so the size of the pieces does not decide.
+        let chunk = match self.first {
+            true => &chunk[..chunk.len().min(1)],
+            false => chunk,
+        };
+        self.first = false;
         let mut from = InBuffer::around(chunk);
         let mut to = OutBuffer::around(out);
         let result = self.library.run(&mut from, &mut to);

@@ -5,7 +5,7 @@ use std::io::{Read as _, Seek as _, Write as _};
 use imgconv_model::{Code, Compression, Error, Limits, Notes};
 use imgconv_stream::Decoder;
 
-use crate::samples::{FORMATS, content, fails, fails_with, hex, pack, unpack, unpack_with};
+use crate::samples::{Cut, FORMATS, content, fails, fails_with, hex, pack, unpack, unpack_with};
 
 #[test]
 fn g2b_garbage_after_the_end() {
@@ -261,6 +261,33 @@ fn g4b_zstd_sizes_and_checksums() {
         Code::BadCompression,
         &["reserved bit", "offset 4"],
     );
+}
+
+/// libzstd alone refuses an empty compressed block if it gets the whole frame at once, and only then.
+#[test]
+fn g4b_the_pieces_of_a_zstd_stream_do_not_decide() {
+    let header = b"\x28\xb5\x2f\xfd\x80\x38\0\0\0\0";
+    let frame = [&header[..], b"\0\0\0", b"\x05\0\0"].concat();
+    let stream = [
+        &zstd(b"\x20\x01", b"x")[..],
+        &frame,
+        &frame,
+        &zstd(b"\x20\x01", b"y"),
+    ]
+    .concat();
+    assert_eq!(unpack(&stream).unwrap().0, b"xy");
+    for size in 1..stream.len() {
+        let mut decoder = Decoder::new(
+            Box::new(Cut::new(stream.clone(), size)),
+            &Limits::default(),
+            &Notes::default(),
+            "stream",
+        )
+        .unwrap();
+        let mut out = Vec::new();
+        decoder.read_to_end(&mut out).unwrap();
+        assert_eq!(out, b"xy", "pieces of {size} bytes");
+    }
 }
 
 #[test]
