@@ -39,7 +39,8 @@ impl Progress for Counter {
             Event::Phase { .. }
             | Event::Images { .. }
             | Event::Image { .. }
-            | Event::Chosen { .. } => {}
+            | Event::Chosen { .. }
+            | Event::Waiting { .. } => {}
         }
     }
 }

@@ -34,7 +34,7 @@ use std::{
     time::Duration,
 };
 
-use imgconv_model::{Code, Env, Error, Result};
+use imgconv_model::{Code, Env, Error, Event, Result};
 use nix::{
     fcntl::{FcntlArg, fcntl},
     libc,
@@ -70,6 +70,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// The longest pause between two requests to a server. Only one process of a machine sends them, where
 /// the processes have taken a lock of the machine first.
 const LONGEST: Duration = Duration::from_millis(16);
+/// The time after which a run that waits for a lock says so.
+const SILENT: Duration = Duration::from_secs(1);
 /// The number of attempts to lock a file that others replace all the time.
 const TRIES: usize = 1000;
 
@@ -151,9 +153,9 @@ pub fn lock_directory(directory: impl AsFd, env: &Env, what: &str) -> Result<Fil
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(directory, ".", flags, Mode::empty());
     let file = File::from(opened.map_err(|error| Error::io(error.into(), what))?);
+    let mut pauses = Pauses::new(env, what, PAUSE);
     while !try_lock(&file).map_err(|error| without_locks(error, what))? {
-        env.check_cancelled()?;
-        std::thread::sleep(PAUSE);
+        pauses.next()?;
     }
     Ok(file)
 }
@@ -190,7 +192,7 @@ pub fn lock_file_at(
         if refused == Some(Errno::AGAIN) {
             continue;
         }
-        match wait(&file, env) {
+        match wait(&file, env, what) {
             Ok(()) => {}
             Err(Waiting::Ended(error)) => return Err(error),
             Err(Waiting::Failed(error)) => match (error.kind(), refused) {
@@ -232,14 +234,50 @@ enum Waiting {
     Failed(io::Error),
 }
 
-fn wait(file: &File, env: &Env) -> std::result::Result<(), Waiting> {
-    let mut pause = PAUSE;
+fn wait(file: &File, env: &Env, what: &str) -> std::result::Result<(), Waiting> {
+    let mut pauses = Pauses::new(env, what, LONGEST);
     while !try_lock_file(file).map_err(Waiting::Failed)? {
-        env.check_cancelled().map_err(Waiting::Ended)?;
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(LONGEST);
+        pauses.next().map_err(Waiting::Ended)?;
     }
     Ok(())
+}
+
+/// The pauses of a run that waits for a lock. A run that waits for longer than [`SILENT`] says so.
+struct Pauses<'e> {
+    env: &'e Env,
+    what: &'e str,
+    next: Duration,
+    longest: Duration,
+    waited: Duration,
+}
+
+impl<'e> Pauses<'e> {
+    fn new(env: &'e Env, what: &'e str, longest: Duration) -> Self {
+        Self {
+            env,
+            what,
+            next: PAUSE,
+            longest,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// Waits until the next attempt.
+    ///
+    /// # Errors
+    /// [`Code::Cancelled`].
+    fn next(&mut self) -> Result<()> {
+        self.env.check_cancelled()?;
+        std::thread::sleep(self.next);
+        let before = self.waited;
+        self.waited += self.next;
+        self.next = (self.next * 2).min(self.longest);
+        if before < SILENT && self.waited >= SILENT {
+            let what = format!("waiting for the {}, which another run holds", self.what);
+            self.env.progress.event(Event::Waiting { what: &what });
+        }
+        Ok(())
+    }
 }
 
 /// Makes this machine ask the server of a network file system for the present state of a directory and
@@ -288,7 +326,7 @@ mod tests {
         sync::atomic::Ordering,
     };
 
-    use imgconv_model::Platform;
+    use imgconv_model::{Platform, Progress};
 
     use super::*;
     use crate::descriptor::open_directory;
@@ -330,6 +368,42 @@ mod tests {
         // A file that is open for reading has the one lock only, and it keeps others out.
         let read = File::open(&path).unwrap();
         assert!(try_lock_file(&read).unwrap() && !try_lock_file(open(&path)).unwrap());
+    }
+
+    /// Sends the texts of what a run waits for.
+    #[derive(Debug)]
+    struct Told(std::sync::mpsc::Sender<String>);
+
+    impl Progress for Told {
+        fn event(&self, event: Event<'_>) {
+            if let Event::Waiting { what } = event {
+                self.0.send(what.to_owned()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_that_waits_says_so_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = open_directory(folder.path()).unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let mut told = env();
+        told.progress = std::sync::Arc::new(Told(sender));
+        let first = lock_directory(&directory, &env(), "lock of A").unwrap();
+        let second = lock_file_at(&directory, "file", &env(), "lock of B").unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _first = lock_directory(&directory, &told, "lock of A").unwrap();
+                lock_file_at(&directory, "file", &told, "lock of B").unwrap();
+            });
+            for (held, name) in [(Some(first), "lock of A"), (second, "lock of B")] {
+                let text = format!("waiting for the {name}, which another run holds");
+                assert_eq!(receiver.recv().unwrap(), text);
+                drop(held);
+            }
+        });
+        assert!(receiver.try_recv().is_err());
     }
 
     #[test]

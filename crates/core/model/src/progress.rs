@@ -82,6 +82,11 @@ pub enum Event<'a> {
         /// A sentence.
         what: &'a str,
     },
+    /// The run waits for another one, already for some time.
+    Waiting {
+        /// A sentence.
+        what: &'a str,
+    },
     /// A piece of work is done.
     End {
         /// The number of the piece of work.

@@ -16,6 +16,32 @@ fn loss(loss: &Value) -> String {
     format!("{} {}", text(&loss["outcome"]), text(&loss["field"]))
 }
 
+/// Says whether losses name a document.
+fn is_in(losses: &[String], document: &str) -> bool {
+    losses.iter().any(|loss| loss.ends_with(document))
+}
+
+/// Each artifact is there, or reported as lost; those that are there stay in the list.
+fn artifacts(
+    list: &mut Vec<String>,
+    is_there: impl Fn(&str) -> bool,
+    is_lost: impl Fn(&str) -> bool,
+) -> Checked {
+    let mut present = Vec::new();
+    for other in list.iter() {
+        match (is_there(other), is_lost(other)) {
+            (true, false) => present.push(other.clone()),
+            (false, true) => {}
+            (is_there, is_lost) => {
+                let state = format!("{other} is there: {is_there}, reported: {is_lost}");
+                return Err(Fault::new("artifact", state));
+            }
+        }
+    }
+    *list = present;
+    Ok(())
+}
+
 impl Walk<'_> {
     /// Compares what a step made with what the model expects; returns the new beliefs.
     pub(crate) fn compare(
@@ -95,9 +121,25 @@ impl Walk<'_> {
                     })
                 });
             }
-            for list in [&mut after.inside, &mut after.about] {
-                self.artifacts(list, &losses, found)?;
-            }
+            // Another index may list the same document, so what this one lists is looked up in it.
+            let of_mine = mine.iter().flat_map(|report| list_of(&report["losses"]));
+            let of_mine: Vec<String> = of_mine.map(|value| loss(&value)).collect();
+            let is_inside = |other: &str| {
+                let mut others = there.iter().flat_map(|entry| &entry.others);
+                others.any(|found| found == other)
+            };
+            let is_lost = |other: &str| match is_inside(other) {
+                true => is_in(&of_mine, other),
+                false => is_in(&losses, other),
+            };
+            artifacts(&mut after.inside, is_inside, is_lost)?;
+            let is_about = |other: &str| {
+                let is_it = |entry: &place::Entry| {
+                    entry.digest == other || entry.others.iter().any(|found| found == other)
+                };
+                found.iter().any(is_it)
+            };
+            artifacts(&mut after.about, is_about, |other| is_in(&losses, other))?;
             for image in &mut after.images {
                 if image
                     .exact
@@ -151,32 +193,6 @@ impl Walk<'_> {
                 format!("{there} images, expected {known}"),
             )),
         }
-    }
-
-    /// Each artifact is there, or reported as lost; those that are there stay in the list.
-    fn artifacts(
-        &self,
-        list: &mut Vec<String>,
-        losses: &[String],
-        found: &[place::Entry],
-    ) -> Checked {
-        let mut present = Vec::new();
-        for other in list.iter() {
-            let is_it =
-                |entry: &place::Entry| entry.digest == *other || entry.others.contains(other);
-            let is_there = found.iter().any(is_it);
-            let is_lost = losses.iter().any(|loss| loss.ends_with(&other[..]));
-            match (is_there, is_lost) {
-                (true, false) => present.push(other.clone()),
-                (false, true) => {}
-                _ => {
-                    let state = format!("{other} is there: {is_there}, reported: {is_lost}");
-                    return Err(Fault::new("artifact", state));
-                }
-            }
-        }
-        *list = present;
-        Ok(())
     }
 
     /// Compares one image with what it must have become, and takes over what it is now.

@@ -398,7 +398,8 @@ impl Tree {
     /// The differences to a tree that umoci unpacked. A directory that no entry names gets the time
     /// of unpacking there, and so does the directory above it; such a directory takes the group and
     /// the set-group-ID bit of the directory above, as mkdir(2) does. So the times of directories
-    /// are compared only if they are not of today, and the two attributes not at all there.
+    /// are compared only if they are not of today, and the two attributes not at all there. A symbolic link with several
+    /// names keeps the owner of its first header there; engines take that of the last (`createTarFile` of containerd).
     pub fn unlike_umoci(&self, found: &Self) -> Vec<String> {
         let (mut wanted, mut found) = (self.clone(), found.clone());
         for (path, at) in &self.names {
@@ -406,6 +407,10 @@ impl Tree {
             let Some(other) = found.names.get(path).map(|at| &mut found.nodes[*at]) else {
                 continue;
             };
+            let names = self.names.values().filter(|other| *other == at);
+            if mine.kind == Kind::Symlink && other.kind == Kind::Symlink && names.count() > 1 {
+                (other.uid, other.gid) = (mine.uid, mine.gid);
+            }
             if mine.kind != Kind::Directory || other.kind != Kind::Directory {
                 continue;
             }

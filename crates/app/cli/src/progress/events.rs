@@ -73,6 +73,11 @@ pub(crate) enum ProgressEvent {
         /// A sentence.
         what: String,
     },
+    /// The run waits for another one, already for some time.
+    Waiting {
+        /// A sentence.
+        what: String,
+    },
 }
 
 /// A piece of work in an event.
@@ -152,6 +157,9 @@ impl Progress for Events {
                 }
             }
             Event::Chosen { what } => ProgressEvent::Chosen {
+                what: concealed(what),
+            },
+            Event::Waiting { what } => ProgressEvent::Waiting {
                 what: concealed(what),
             },
             Event::Begin { id, .. } => {

@@ -36,30 +36,32 @@ pub(crate) enum Style {
     None,
 }
 
-/// Makes the progress display of a style. `Auto` is resolved by the caller, who knows the terminal. With
-/// `verbose`, a line tells each choice of the program.
+/// Makes the progress display of a style. `Auto` is resolved by the caller, who knows the terminal. A line tells that
+/// the run waits for another one and, with `verbose`, each choice of the program.
 pub(crate) fn make(style: Style, verbose: bool) -> Arc<dyn Progress> {
     let progress: Arc<dyn Progress> = match style {
-        Style::None => Arc::new(Silent),
+        Style::None if verbose => Arc::new(Silent),
+        Style::None => return Arc::new(Silent),
         Style::Json => return Arc::new(Events::default()),
         Style::Plain => Arc::new(Ticking::new(Plain::default())),
         Style::Auto | Style::Bar => Arc::new(Ticking::new(Bars)),
     };
-    match verbose {
-        true => Arc::new(Telling(progress)),
-        false => progress,
-    }
+    Arc::new(Telling { progress, verbose })
 }
 
-/// A display with a line for each choice of the program.
+/// A display with a line for what the run waits for and, if it is verbose, for each choice of the program.
 #[derive(Debug)]
-struct Telling(Arc<dyn Progress>);
+struct Telling {
+    progress: Arc<dyn Progress>,
+    verbose: bool,
+}
 
 impl Progress for Telling {
     fn event(&self, event: Event<'_>) {
         match event {
-            Event::Chosen { what } => say(&clean(what)),
-            event => self.0.event(event),
+            Event::Waiting { what } => say(&clean(what)),
+            Event::Chosen { what } if self.verbose => say(&clean(what)),
+            event => self.progress.event(event),
         }
     }
 }

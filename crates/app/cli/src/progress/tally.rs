@@ -131,7 +131,7 @@ impl Tally {
             Event::End { id } => {
                 self.work.remove(&id);
             }
-            Event::Chosen { .. } => {}
+            Event::Chosen { .. } | Event::Waiting { .. } => {}
         }
     }
 
