@@ -18,11 +18,13 @@ use imgconv_fs::{
     Link, Links, Stage, open_directory, parent, refresh, rename_directory, share, sync,
     sync_directory,
 };
+use imgconv_json::parse;
 use imgconv_layout::{Index, Listed, MARKER, Names, RefName, Taken, address, describe};
 use imgconv_model::{
-    Adopted, Adoption, BlobWriter, BundleSink, Code, Digest, EarlyBlobs, Env, Error, Publication,
-    Report, Result, SinkExtras, TopLevel, quote, quote_path,
+    Adopted, Adoption, BlobWriter, BundleSink, Child, Code, Digest, EarlyBlobs, Env, Error,
+    Publication, Reader, Report, Result, SinkExtras, TopLevel, quote, quote_path,
 };
+use imgconv_stream::read_document;
 use rustix::{fs::Dir, io::Errno};
 
 use crate::{
@@ -261,7 +263,7 @@ impl Commit<'_> {
             }
         }
         let is_new = found.is_none();
-        let index = self.merged(found)?;
+        let index = self.merged(directory, found)?;
         self.env.check_cancelled()?;
         self.holds.restore(directory, self.stage)?;
         self.place_blobs(directory, moved)?;
@@ -286,7 +288,7 @@ impl Commit<'_> {
             Some(Err(error)) if is_new && error.code() == Code::Denied => {
                 refresh(target, INDEX_FILE);
                 let found = load(directory, self.env)?;
-                if let Some(bytes) = self.merged(Some(found.ok_or(error)?))? {
+                if let Some(bytes) = self.merged(directory, Some(found.ok_or(error)?))? {
                     place(INDEX_FILE, &bytes, false)?;
                 }
             }
@@ -296,7 +298,7 @@ impl Commit<'_> {
     }
 
     /// Returns the bytes of the index with the new entries; `None` if the index that was found has them.
-    fn merged(&self, found: Option<Index>) -> Result<Option<Vec<u8>>> {
+    fn merged(&self, directory: &Directory, found: Option<Index>) -> Result<Option<Vec<u8>>> {
         let is_new = found.is_none();
         if !is_new && *self.top_level != TopLevel::default() {
             let message = "another program made a layout here at the same time; its index would \
@@ -309,6 +311,9 @@ impl Commit<'_> {
             index
         });
         let changed = index.merge(self.listed);
+        let mut subject =
+            |child: &Child| subject_of(Some(directory), Some(self.stage), child, self.env);
+        let changed = index.renew_records(self.listed, &mut subject) || changed;
         let bytes = index.render();
         let limit = self.env.limits.root_index;
         if bytes.len() as u64 > limit {
@@ -364,7 +369,34 @@ pub fn lists(
     let (listed, _) = list(publications, ref_name, env, path)?;
     let directory = Directory::open(Path::new(path), Links::Refuse)?;
     let index = load(&directory, env).map_err(|error| error.at(format!("oci:{path}")))?;
-    Ok(index.is_some_and(|mut index| !index.merge(&listed)))
+    let mut subject = |child: &Child| subject_of(Some(&directory), None, child, env);
+    Ok(index.is_some_and(|mut index| {
+        !index.merge(&listed) && !index.renew_records(&listed, &mut subject)
+    }))
+}
+
+/// Finds the image that a record of reversal is about, in a layout or the stage of its writer; `None` if the manifest of
+/// the record can't be read.
+pub(crate) fn subject_of(
+    directory: Option<&Directory>,
+    stage: Option<&Stage>,
+    child: &Child,
+    env: &Env,
+) -> Option<Digest> {
+    let staged = stage.filter(|stage| stage.has(&child.digest, child.size));
+    let staged = staged.and_then(|stage| {
+        let mut all = stage.list().into_iter();
+        let (_, staged) = all.find(|(digest, _)| *digest == child.digest)?;
+        stage.open(&staged.path).ok()
+    });
+    let reader: Reader = match staged {
+        Some(file) => Box::new(file),
+        None => directory?.blob(&child.digest).ok()??.0,
+    };
+    let limit = ("manifest", env.limits.manifest);
+    let document = read_document(reader, &child.kind, &child.facts(), limit, "record").ok()?;
+    let value = parse(&document.bytes, &env.limits, "record").ok()?;
+    Digest::parse(value.pointer("/subject/digest")?.as_str()?).ok()
 }
 
 /// Returns the descriptors that publications get, and the locator of each.
