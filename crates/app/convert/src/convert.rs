@@ -26,7 +26,7 @@ use crate::{
     read::{
         cosign::Signed,
         node::ImageNode,
-        reversal::{Beside, Search, Unread, decode_beside, lose_unread},
+        reversal::{Beside, Search, Unread, belong_to_only_image, decode_beside, lose_unread},
         root::SourceRoot,
         source::Source,
         spec::spec_of,
@@ -185,6 +185,7 @@ fn read<'s>(opened: &'s [Source], env: &Env) -> Result<(Vec<SourceRoot<'s>>, Vec
         // A record of reversal comes along with its image.
         let beside = beside.into_iter();
         roots.extend(beside.map(|(entry, node)| SourceRoot::new(source, &entry, node)));
+        belong_to_only_image(source, &mut unread);
         all.push((first..roots.len(), unread));
     }
     Ok((roots, all))

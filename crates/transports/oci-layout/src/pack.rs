@@ -6,13 +6,13 @@
 
 use imgconv_fs::Stage;
 use imgconv_model::{
-    BlobWriter, BundleSink, Child, Digest, Env, Error, Publication, Result, SinkExtras, TopLevel,
+    BlobWriter, BundleSink, Digest, Env, Error, Publication, Result, SinkExtras, TopLevel,
 };
 use imgconv_tar::{Output, Pack};
 
 use crate::{
     files::{ALGORITHMS, BLOBS, INDEX_FILE, LAYOUT_FILE},
-    write::{list, subject_of},
+    write::{list, subjects},
 };
 use imgconv_layout::{Index, MARKER, RefName};
 
@@ -115,7 +115,7 @@ impl BundleSink for ArchiveSink {
         index.set_top_level(&self.top_level);
         index.merge(&listed);
         let stage = Some(&**self.output.stage());
-        let mut subject = |child: &Child| subject_of(None, stage, child, &self.env);
+        let mut subject = subjects(None, stage, &self.env);
         index.renew_records(&listed, &mut subject);
         let index = index.render();
         self.output.write(|pack| self.compose(pack, &index))?;

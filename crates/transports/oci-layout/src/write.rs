@@ -6,6 +6,7 @@
 //! add to one layout at once. Other writers do not take that lock. No blob is ever opened for writing.
 
 use std::{
+    cell::LazyCell,
     collections::BTreeMap,
     fs::{self, File},
     io,
@@ -15,8 +16,7 @@ use std::{
 };
 
 use imgconv_fs::{
-    Link, Links, Stage, open_directory, parent, refresh, rename_directory, share, sync,
-    sync_directory,
+    Link, Stage, open_directory, parent, refresh, rename_directory, share, sync, sync_directory,
 };
 use imgconv_json::parse;
 use imgconv_layout::{Index, Listed, MARKER, Names, RefName, Taken, address, describe};
@@ -74,7 +74,7 @@ impl LayoutSink {
         let destination = PathBuf::from(path);
         let (existing, stage) = match fs::metadata(&destination) {
             Ok(metadata) if metadata.is_dir() => {
-                let directory = Directory::open(&destination, Links::Refuse)?;
+                let directory = Directory::open_to_change(&destination)?;
                 look(&directory, env).map_err(|error| error.at(locator.clone()))?;
                 let stage = Stage::new(&destination, Stage::PREFIX, true)?;
                 (Some(directory), stage)
@@ -311,8 +311,7 @@ impl Commit<'_> {
             index
         });
         let changed = index.merge(self.listed);
-        let mut subject =
-            |child: &Child| subject_of(Some(directory), Some(self.stage), child, self.env);
+        let mut subject = subjects(Some(directory), Some(self.stage), self.env);
         let changed = index.renew_records(self.listed, &mut subject) || changed;
         let bytes = index.render();
         let limit = self.env.limits.root_index;
@@ -367,36 +366,35 @@ pub fn lists(
     // Leftovers that can't be found or removed now are left to a later run.
     let _ = remove_leftovers(Path::new(path));
     let (listed, _) = list(publications, ref_name, env, path)?;
-    let directory = Directory::open(Path::new(path), Links::Refuse)?;
+    let directory = Directory::open_to_change(Path::new(path))?;
     let index = load(&directory, env).map_err(|error| error.at(format!("oci:{path}")))?;
-    let mut subject = |child: &Child| subject_of(Some(&directory), None, child, env);
+    let mut subject = subjects(Some(&directory), None, env);
     Ok(index.is_some_and(|mut index| {
         !index.merge(&listed) && !index.renew_records(&listed, &mut subject)
     }))
 }
 
-/// Finds the image that a record of reversal is about, in a layout or the stage of its writer; `None` if the manifest of
-/// the record can't be read.
-pub(crate) fn subject_of(
-    directory: Option<&Directory>,
-    stage: Option<&Stage>,
-    child: &Child,
-    env: &Env,
-) -> Option<Digest> {
-    let staged = stage.filter(|stage| stage.has(&child.digest, child.size));
-    let staged = staged.and_then(|stage| {
-        let mut all = stage.list().into_iter();
-        let (_, staged) = all.find(|(digest, _)| *digest == child.digest)?;
-        stage.open(&staged.path).ok()
+/// Finds the images that records of reversal are about, in a layout or the stage of its writer; `None` for a record whose
+/// manifest can't be read.
+pub(crate) fn subjects<'a>(
+    directory: Option<&'a Directory>,
+    stage: Option<&'a Stage>,
+    env: &'a Env,
+) -> impl FnMut(&Child) -> Option<Digest> + 'a {
+    let staged = LazyCell::new(move || {
+        let all = stage.map(Stage::list).unwrap_or_default();
+        all.into_iter().collect::<BTreeMap<_, _>>()
     });
-    let reader: Reader = match staged {
-        Some(file) => Box::new(file),
-        None => directory?.blob(&child.digest).ok()??.0,
-    };
-    let limit = ("manifest", env.limits.manifest);
-    let document = read_document(reader, &child.kind, &child.facts(), limit, "record").ok()?;
-    let value = parse(&document.bytes, &env.limits, "record").ok()?;
-    Digest::parse(value.pointer("/subject/digest")?.as_str()?).ok()
+    move |child| {
+        let reader: Reader = match (staged.get(&child.digest), stage) {
+            (Some(staged), Some(stage)) => Box::new(stage.open(&staged.path).ok()?),
+            _ => directory?.blob(&child.digest).ok()??.0,
+        };
+        let limit = ("manifest", env.limits.manifest);
+        let document = read_document(reader, &child.kind, &child.facts(), limit, "record").ok()?;
+        let value = parse(&document.bytes, &env.limits, "record").ok()?;
+        Digest::parse(value.pointer("/subject/digest")?.as_str()?).ok()
+    }
 }
 
 /// Returns the descriptors that publications get, and the locator of each.
@@ -518,7 +516,7 @@ impl BundleSink for LayoutSink {
         commit.apply(&new, Some(NEW)).map_err(at)?;
         if !self.rename_new().map_err(at)? {
             // Another program made a layout here meanwhile: the images are added to that layout.
-            let directory = Directory::open(&self.path, Links::Refuse)?;
+            let directory = Directory::open_to_change(&self.path)?;
             apply(&directory).map_err(at)?;
         }
         Ok(places)

@@ -111,6 +111,13 @@ fn a_missing_record_beside_those_of_other_images_is_damage() {
     fs::remove_file(blob(&sandbox, "all", &json!(digest))).unwrap();
     assert_eq!([exact(&a), exact(&b)], [4, 0]);
     assert_eq!(exact("oci:all"), 4);
+    // The image may have an older record: what is lost was the newest.
+    sandbox.ok(&["convert", "app.aci", "aci:plain.aci", "--compression=none"]);
+    let plain = fs::read(sandbox.path("plain.aci")).unwrap();
+    fs::write(sandbox.path("plain.aci"), [&plain[..], &[0; 512]].concat()).unwrap();
+    sandbox.ok(&["aci-to-oci", "--reversible", "plain.aci", "one"]);
+    fs::remove_file(blob(&sandbox, "one", &json!(digest))).unwrap();
+    assert_eq!([exact("one"), exact("oci:one:1.0")], [4, 4]);
     // The image that has its record comes back, and the loss is told.
     let told = document(&sandbox, &["convert", &b, "aci:told/"]);
     assert_eq!(told["images"][0]["exact"], json!(true));
@@ -190,6 +197,22 @@ fn a_list_of_referrers_that_a_registry_does_not_give_is_told() {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             assert!(!sandbox.run(&args).status.success());
         }
+        // A migration tries again, and makes nothing anew.
+        let quick = [&["migrate", place.as_str(), "aci:moved/"][..], &quick].concat();
+        let migrated = || {
+            let output = sandbox.run(&quick);
+            let file = sandbox.path("moved/example.com-app-1.0-linux-amd64.aci");
+            (
+                output.status.success(),
+                file.exists().then(|| image_id(&file)),
+            )
+        };
+        assert_eq!(migrated(), (false, None));
+        broken.store(false, std::sync::atomic::Ordering::Relaxed);
+        let id = image_id(&sandbox.path("app.aci"));
+        assert_eq!(migrated(), (true, Some(id.clone())));
+        broken.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(migrated(), (false, Some(id)));
         broken.store(false, std::sync::atomic::Ordering::Relaxed);
         sandbox.ok(&["convert", &place, "aci:back.aci", "--exact"]);
         let ids = ["app.aci", "back.aci"].map(|file| image_id(&sandbox.path(file)));

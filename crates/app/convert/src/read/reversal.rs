@@ -280,6 +280,24 @@ pub fn decode_beside(source: &Source, env: &Env) -> Result<Beside> {
     }
 }
 
+/// Notes that documents are about the image of a place, if the place has no other.
+pub fn belong_to_only_image(source: &Source, unread: &mut [Unread]) {
+    if unread.is_empty() {
+        return;
+    }
+    let roots = source.bundle.roots().unwrap_or_default();
+    let listed = roots.iter().filter_map(|entry| entry.child.as_ref());
+    let images: BTreeMap<Digest, &Child> = listed
+        .filter(|child| !is_listed_record(child))
+        .map(|child| (child.digest, child))
+        .collect();
+    if images.len() == 1 && !images.values().copied().any(is_index_entry) {
+        for one in unread {
+            one.subject.get_or_insert_default();
+        }
+    }
+}
+
 /// The name in reports of an entry that says that it is an artifact of reversal, or a list of referrers.
 fn aside(entry: &RootEntry) -> Option<String> {
     let listed = entry.child.as_ref().filter(|child| is_listed_record(child));
