@@ -253,7 +253,7 @@ fn a_named_record_is_chosen_for_its_own_image() {
     assert!(!sandbox.path("none").exists());
 }
 
-/// H9aa.
+/// H10a.
 #[test]
 fn a_resumed_migration_restores_what_was_made_anew() {
     let sandbox = Sandbox::new();

@@ -11,7 +11,7 @@ use crate::{
     sandbox::{LABELS, Sandbox},
 };
 
-/// H9ab.
+/// H10b.
 #[test]
 fn a_record_that_is_not_whole_is_left_out_of_a_copy() {
     let sandbox = Sandbox::new();
@@ -90,7 +90,7 @@ fn a_record_that_is_not_whole_is_left_out_of_a_copy() {
     sandbox.fails(&["convert", "out", "oci:other"], 1, &["error[missing]"]);
 }
 
-/// H9ac.
+/// H10c.
 #[test]
 fn a_missing_record_beside_those_of_other_images_is_damage() {
     let sandbox = Sandbox::new();
@@ -127,7 +127,7 @@ fn a_missing_record_beside_those_of_other_images_is_damage() {
     );
 }
 
-/// H9ad.
+/// H10d.
 #[test]
 fn a_list_of_referrers_that_a_registry_does_not_give_is_told() {
     for (api, status) in [
