@@ -22,7 +22,7 @@ use crate::{
         output::{Assembled, Item},
     },
     options::{Options, digests_change},
-    outcome::{Outcome, TagsOutcome},
+    outcome::{Outcome, SIGNATURE_REMOVED, TagsOutcome},
     plan::data::Plan,
     tags,
 };
@@ -134,7 +134,7 @@ pub(crate) fn publications(
 
 /// The signatures that stand where files of a run may come to stand: such a signature goes if its file gets other
 /// bytes.
-pub(crate) fn signatures(items: &[Item], destination: &Locator) -> BTreeSet<PathBuf> {
+pub fn signatures(items: &[Item], destination: &Locator) -> BTreeSet<PathBuf> {
     if destination.transport.place().shape != Shape::File || destination.location == "-" {
         return BTreeSet::new();
     }
@@ -154,16 +154,15 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 /// Reports the signatures that went with the old bytes of a replaced file. `before` were there.
-pub(crate) fn tell_removed(items: &mut [Item], places: &[String], before: &BTreeSet<PathBuf>) {
+pub fn tell_removed(items: &mut [Item], places: &[String], before: &BTreeSet<PathBuf>) {
     for (item, place) in items.iter_mut().zip(places) {
         let path = beside(Path::new(place));
         if !before.contains(&path) || path.symlink_metadata().is_ok() {
             continue;
         }
         let mut report = Report::default();
-        let message =
-            "the signature was of the file that was replaced, and was removed with the file";
-        report.warn("signature-removed", quote_path(&path), message);
+        let (code, message) = SIGNATURE_REMOVED;
+        report.warn(code, quote_path(&path), message);
         if let Some(image) = item.images.first_mut() {
             image.add_report(report);
         }

@@ -1,9 +1,9 @@
 //! A conversion from start to end: locate, read, choose, plan, write, commit.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use imgconv_locate::locator::Locator;
-use imgconv_model::{Env, Phase, Report, Result};
+use imgconv_model::{Child, Env, Phase, Report, Result};
 use imgconv_pipeline::Sealer;
 use imgconv_stream::Pool;
 
@@ -16,7 +16,7 @@ use crate::{
     check, choose,
     choose::{
         dependencies, described, family,
-        platforms::nearest,
+        platforms::{self, nearest},
         request::{Request, target},
     },
     commit, expect,
@@ -25,9 +25,11 @@ use crate::{
     plan,
     read::{
         cosign::Signed,
-        reversal::{Beside, Search, decode_beside, is_record_in, lose_unread},
+        node::ImageNode,
+        reversal::{Beside, Search, Unread, belong_to_only_image, decode_beside, lose_unread},
         root::SourceRoot,
         source::Source,
+        spec::spec_of,
     },
     write::{self, Destination},
 };
@@ -59,7 +61,7 @@ pub fn convert(
     // Read.
     env.phase(Phase::Reading);
     let opened = open(sources, &options, env)?;
-    let (mut roots, unread) = read(&opened, &options, env)?;
+    let (mut roots, unread) = read(&opened, env)?;
     if let Some(config) = &options.config {
         described::by_file(&mut roots, config, env)?;
     }
@@ -68,6 +70,7 @@ pub fn convert(
     family::check(options.pair, sources, &roots)?;
     options.platforms = nearest(&options.platforms, &roots);
     let options = &options;
+    let unread = lose(&unread, &roots, options)?;
     let target = target(destination, &roots)?;
     check::image_tags(target, destination, options)?;
     let writes = destination.transport.place().writes;
@@ -139,38 +142,53 @@ fn open(sources: &[Locator], options: &Options, env: &Env) -> Result<Vec<Source>
     sources.iter().map(open).collect()
 }
 
-/// Decodes every chosen entry, with all documents below it. The report has the records of reversal that can't be
+/// The roots of a source among all roots, and the records of reversal of the source that can't be read.
+type UnreadOf = (Range<usize>, Vec<Unread>);
+
+/// Reports the records of reversal that can't be read.
+///
+/// # Errors
+/// If the user wants exact originals only, and an image may need such a record.
+fn lose(unread: &[UnreadOf], roots: &[SourceRoot<'_>], options: &Options) -> Result<Report> {
+    let mut report = Report::default();
+    let wanted = |image: &ImageNode, listed: Option<&Child>| {
+        platforms::is_wanted(&options.platforms, &spec_of(image, listed))
+    };
+    for (of_source, unread) in unread {
+        let roots = &roots[of_source.clone()];
+        lose_unread(unread, roots, &wanted, options.exact, &mut report)?;
+    }
+    Ok(report)
+}
+
+/// Decodes every chosen entry, with all documents below it. Also returns the records of reversal that can't be
 /// read.
-fn read<'s>(
-    opened: &'s [Source],
-    options: &Options,
-    env: &Env,
-) -> Result<(Vec<SourceRoot<'s>>, Report)> {
-    let (mut roots, mut report) = (Vec::new(), Report::default());
+fn read<'s>(opened: &'s [Source], env: &Env) -> Result<(Vec<SourceRoot<'s>>, Vec<UnreadOf>)> {
+    let (mut roots, mut all) = (Vec::new(), Vec::new());
     for source in opened {
         let mut signed = Signed::default();
         let (mut search, mut beside) = (Search::new(source), Vec::new());
         let Beside { found, mut unread } = decode_beside(source, env)?;
-        let mut is_there = found.iter().any(|(_, node)| is_record_in(node));
+        let first = roots.len();
         for (entry, node) in found {
             let about = search.beside(&entry, &node, env)?;
-            is_there |= !about.found.is_empty();
             beside.extend(about.found);
-            for (field, error) in about.unread {
-                if unread.iter().all(|(known, _)| *known != field) {
-                    unread.push((field, error));
+            for one in about.unread {
+                if unread.iter().all(|known| known.field != one.field) {
+                    unread.push(one);
                 }
             }
             let mut root = SourceRoot::new(source, &entry, node);
             root.find_signed(&mut signed, env)?;
             roots.push(root);
         }
-        lose_unread(&unread, is_there, options.exact, &mut report)?;
         // A record of reversal comes along with its image.
         let beside = beside.into_iter();
         roots.extend(beside.map(|(entry, node)| SourceRoot::new(source, &entry, node)));
+        belong_to_only_image(source, &mut unread);
+        all.push((first..roots.len(), unread));
     }
-    Ok((roots, report))
+    Ok((roots, all))
 }
 
 /// Checks everything that can be checked before a byte is written.

@@ -1,11 +1,12 @@
 //! What a plan is expected to give, before anything is written: names, losses and refusals.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 use imgconv_format_aci::stack::split;
+use imgconv_manifest::find_blob;
 use imgconv_model::{
-    Algorithm, Child, Compression, Digest, Document, Env, Image, Layer, Notes, Report, Result,
-    SealedLayer, Step,
+    Algorithm, Child, Compression, Digest, Document, Env, Error, Image, Layer, Notes, Report,
+    Result, SealedLayer, Step,
 };
 use imgconv_pipeline::{LayerStep, Plan as LayerPlan};
 use imgconv_reversal::Content;
@@ -27,7 +28,10 @@ use crate::{
         PlannedImage, PlannedStream, StreamStep,
     },
     plan::streams::encoding,
-    read::node::{ImageNode, shown_compression},
+    read::{
+        node::{ImageNode, shown_compression},
+        reversal::holds_record,
+    },
 };
 
 /// Returns the expected result of a plan. Digests of rewritten documents are not known yet.
@@ -36,7 +40,9 @@ use crate::{
 /// If a target can't express an image, or an option forbids what would be done.
 pub fn expect<'s>(plan: &Plan<'s>, request: &Request<'_>) -> Result<Assembled<'s>> {
     match &plan.outputs {
-        Outputs::Documents(roots) => documents(roots, &plan.left_behind, request, &Expected),
+        Outputs::Documents(roots) => {
+            documents(roots, &plan.left_behind, request, &Expected { request })
+        }
         Outputs::Streams(streams) => {
             let mut items = Vec::new();
             for planned in streams {
@@ -50,9 +56,11 @@ pub fn expect<'s>(plan: &Plan<'s>, request: &Request<'_>) -> Result<Assembled<'s
 
 /// Nothing is stored.
 #[derive(Debug)]
-struct Expected;
+struct Expected<'a> {
+    request: &'a Request<'a>,
+}
 
-impl Output for Expected {
+impl Output for Expected<'_> {
     fn is_final(&self) -> bool {
         false
     }
@@ -90,7 +98,15 @@ impl Output for Expected {
         Ok(Child::new(&*document.kind, digest, size))
     }
 
-    fn artifact(&self, _planned: &PlannedArtifact<'_>) -> Result<()> {
+    /// Reads the blobs of a record in a dry run, which is the last word.
+    fn artifact(&self, planned: &PlannedArtifact<'_>) -> Result<()> {
+        let env = self.request.env;
+        if self.request.options.dry_run && holds_record(&planned.opaque) {
+            for blob in &planned.opaque.blobs {
+                let mut reader = find_blob(planned.bundle, blob, &env.limits)?.open()?;
+                io::copy(&mut reader, &mut io::sink()).map_err(Error::from_io)?;
+            }
+        }
         Ok(())
     }
 }

@@ -24,6 +24,6 @@ pub use self::{
         output::{Assembled, Item},
     },
     check::{no_image, not_held, refuse_losses, refuse_same_place, some_of},
-    commit::{name_roots, note_digests, room},
+    commit::{name_roots, note_digests, room, signatures, tell_removed},
     document::{DOCUMENT_VERSION, Document},
 };

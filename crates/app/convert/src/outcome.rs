@@ -241,6 +241,14 @@ impl From<Warning> for WarningOutcome {
     }
 }
 
+/// The warning of a record that does not give back its original.
+pub const BAD_RECORD: &str = "bad-record";
+/// The warning of a signature that went with the file that it was of, and its message.
+pub const SIGNATURE_REMOVED: (&str, &str) = (
+    "signature-removed",
+    "the signature was of the file that was replaced, and was removed with the file",
+);
+
 /// Converts losses to their reported form.
 pub fn losses(losses: Vec<Loss>) -> Vec<LossOutcome> {
     let tell = |loss: Loss| LossOutcome {

@@ -100,8 +100,8 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
         let (entry, node) = (found[at].entry.clone(), Arc::clone(&found[at].node));
         match search.beside(&entry, &node, env) {
             Ok(beside) => {
-                for (field, error) in beside.unread {
-                    let error = error.at(field);
+                for unread in beside.unread {
+                    let error = unread.error.at(unread.field);
                     verdict.problem(&error, locator, Part::Below);
                 }
                 let roots = beside.found.into_iter();

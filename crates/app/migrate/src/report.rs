@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use imgconv_convert::DOCUMENT_VERSION;
+use imgconv_convert::{DOCUMENT_VERSION, outcome::BAD_RECORD, read::reversal::UNREAD};
 use imgconv_model::{Code, Error, Result, quote, quote_path};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -114,6 +114,28 @@ pub(super) fn have_lost(outcomes: &RawValue, field: &str) -> Vec<bool> {
     let all: Vec<Outcome> = serde_json::from_str(outcomes.get()).unwrap_or_default();
     let has_lost = |one: &Outcome| one.losses.iter().any(|lost| lost.field == field);
     all.iter().map(has_lost).collect()
+}
+
+/// Says whether an image is not its original because a record of reversal could not be read.
+pub(super) fn lack_record(outcomes: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Outcome {
+        losses: Vec<Lost>,
+        warnings: Vec<Warned>,
+    }
+    #[derive(Deserialize)]
+    struct Lost {
+        why: String,
+    }
+    #[derive(Deserialize)]
+    struct Warned {
+        code: String,
+    }
+    let all: Vec<Outcome> = serde_json::from_str(outcomes.get()).unwrap_or_default();
+    all.iter().any(|one| {
+        one.losses.iter().any(|lost| lost.why.starts_with(UNREAD))
+            || one.warnings.iter().any(|warned| warned.code == BAD_RECORD)
+    })
 }
 
 /// The status of an image.

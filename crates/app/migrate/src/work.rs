@@ -40,7 +40,7 @@ use imgconv_convert::{
     outcome::ImageOutcome,
     plan::{data::Plan as ConversionPlan, plan},
     read::{cosign::Signed, root::SourceRoot, source::Source},
-    refuse_losses, room, write,
+    refuse_losses, room, signatures, tell_removed, write,
 };
 use imgconv_locate::locator::Locator;
 use imgconv_publish::publish::PublishedFile;
@@ -50,7 +50,7 @@ use super::{
     journal::{Done, Journal, Kept},
     memory::Remembered,
     plan::{Job, Plan, decoded, text},
-    report::{Failure, Migrated, Notes, Status, have_lost},
+    report::{Failure, Migrated, Notes, Status, have_lost, lack_record},
     sources::{empty, unnamed, with_sources},
     watch::{Repository, Whereabouts},
 };
@@ -387,7 +387,9 @@ impl Worker<'_> {
                 self.files(job, &written.stored)?
             }
             Opened::Own(sink) => {
+                let before = signatures(&items, locator);
                 let places = sink.finish(&mut publications)?;
+                tell_removed(&mut items, &places, &before);
                 note_digests(&mut items, &publications);
                 for (digest, _) in written.stored {
                     self.state.elsewhere.note(digest, &job.place);
@@ -456,6 +458,10 @@ impl Worker<'_> {
         let Some(done) = journal.image(key).filter(|done| self.fits(job, done)) else {
             return Ok(None);
         };
+        // A record that could not be read may have been repaired since.
+        if lack_record(&done.outcomes) {
+            return Ok(None);
+        }
         let standing = match self.destination.root() {
             Some(root) => done.files.iter().all(|file| {
                 if let Some(known) = lock(&self.state.standing).get(&file.path) {

@@ -32,7 +32,7 @@ use imgconv_convert::{
     choose::{candidates::open_aci, dependencies},
     convert::convert,
     options::Options,
-    outcome::{ImageOutcome, Outcome, TagsOutcome, WarningOutcome},
+    outcome::{ImageOutcome, Outcome, SIGNATURE_REMOVED, TagsOutcome, WarningOutcome},
     read::{node::AciPart, source::Source},
     refuse_same_place, tags,
 };
@@ -435,8 +435,19 @@ impl<'a> Publisher<'a> {
             (None, None) => None,
         };
         site.put_file(&path, aci.file.clone())?;
-        if let Some(signature) = signature {
-            site.put(&signature_path, &signature)?;
+        match signature {
+            Some(signature) => {
+                site.put(&signature_path, &signature)?;
+            }
+            None if changed && signed => {
+                let (code, message) = SIGNATURE_REMOVED;
+                image.warnings.push(WarningOutcome {
+                    code: code.to_owned(),
+                    at: signature_path,
+                    message: message.to_owned(),
+                });
+            }
+            None => {}
         }
         Ok(())
     }

@@ -3,7 +3,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use imgconv_model::Digest;
+use imgconv_manifest::is_listed_record;
+use imgconv_model::{Child, Digest};
 
 use crate::{
     index::{Index, Item, Listed, annotate},
@@ -73,6 +74,59 @@ impl Index {
         self.items = items.into_iter().flatten().collect();
         changed
     }
+}
+
+impl Index {
+    /// Puts records of reversal that were listed again behind the other records of the same image, in their own order:
+    /// readers take the last record of an image. The records of an image keep their places as a whole, and so does
+    /// everything else. `subject` finds the image of a record; a record whose image is not found stays where it is.
+    /// Returns true if the index changed.
+    pub fn renew_records(
+        &mut self,
+        published: &[Listed],
+        subject: &mut dyn FnMut(&Child) -> Option<Digest>,
+    ) -> bool {
+        let all = published.iter().filter(|new| is_record(new)).enumerate();
+        let ranks: BTreeMap<Digest, usize> = all.map(|(i, new)| (new.child.digest, i)).collect();
+        // Old records rank before all others.
+        let rank = |digest: &Digest| ranks.get(digest).map_or(0, |rank| rank + 1);
+        let places = self.items.iter().enumerate();
+        let places = places.filter_map(|(at, item)| match item {
+            Item::Listed(listed) if is_record(listed) => Some((at, &listed.child)),
+            Item::Listed(_) | Item::Unreadable(_) => None,
+        });
+        let places: Vec<(usize, &Child)> = places.collect();
+        // Nothing is read as long as the order of all records is right.
+        if places.is_sorted_by_key(|(_, child)| rank(&child.digest)) {
+            return false;
+        }
+        let mut images: BTreeMap<Digest, Vec<(usize, usize)>> = BTreeMap::new();
+        for (at, child) in places {
+            if let Some(subject) = subject(child) {
+                let of_image = images.entry(subject).or_default();
+                of_image.push((at, rank(&child.digest)));
+            }
+        }
+        let mut changed = false;
+        for of_image in images.into_values() {
+            let mut ordered = of_image.clone();
+            ordered.sort_by_key(|(_, rank)| *rank);
+            let items: Vec<Item> = ordered
+                .iter()
+                .map(|(at, _)| self.items[*at].clone())
+                .collect();
+            for (((at, _), (from, _)), item) in of_image.iter().zip(&ordered).zip(items) {
+                changed |= at != from;
+                self.items[*at] = item;
+            }
+        }
+        changed
+    }
+}
+
+/// Says whether an entry without a name is a record of reversal.
+fn is_record(listed: &Listed) -> bool {
+    listed.names.is_empty() && is_listed_record(&listed.child)
 }
 
 /// The positions of names by their texts, so that equal names ([`Names::same`]) are found in

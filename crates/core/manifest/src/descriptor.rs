@@ -7,7 +7,7 @@ use std::sync::Arc;
 use imgconv_json::{Object, Value, canonical, within};
 use imgconv_model::{Child, Limits, Platform, Result};
 
-use crate::embedded::data_of;
+use crate::{embedded::data_of, media_type::REVERSALS};
 
 /// The properties of a descriptor, in the order of the specification.
 pub const DESCRIPTOR_FIELDS: &[&str] = &[
@@ -45,6 +45,17 @@ pub fn descriptor(value: &Value, path: impl Into<String>, limits: &Limits) -> Re
     let mut read = descriptor_without_data(value, &object, limits)?;
     read.data = data_of(&object, read.child.size)?;
     Ok(read)
+}
+
+/// Returns the type of artifacts in a descriptor.
+pub fn artifact_type(child: &Child) -> Option<String> {
+    let value: Value = serde_json::from_str(&child.raw).ok()?;
+    Some(value.get("artifactType")?.as_str()?.to_owned())
+}
+
+/// Says whether a descriptor has the type of artifacts that hold a record of reversal.
+pub fn is_listed_record(child: &Child) -> bool {
+    artifact_type(child).is_some_and(|kind| REVERSALS.contains(&&*kind))
 }
 
 /// Reads a descriptor like [`descriptor`], without its embedded content: for lists in which bad

@@ -33,7 +33,10 @@ pub mod v1_layer;
 
 pub use config::encode_config;
 pub use decode::{decode, recognise};
-pub use descriptor::{DESCRIPTOR_FIELDS, Descriptor, descriptor, descriptor_without_data};
+pub use descriptor::{
+    DESCRIPTOR_FIELDS, Descriptor, artifact_type, descriptor, descriptor_without_data,
+    is_listed_record,
+};
 pub use embedded::{embedded, embedded_document, find_blob, find_document};
 pub use encode::{describes_compression, encode};
 pub use family::{CONFIG_FORMATS, Family};

@@ -78,6 +78,8 @@ pub const REVERSAL_ARCHIVE_RECORD: &str = "application/vnd.imgconv.reversal.dock
 pub const REVERSAL_SCHEMA1: &str = "application/vnd.imgconv.reversal.schema1.v1";
 /// The manifest of schema 1 itself, a blob of that artifact.
 pub const REVERSAL_SCHEMA1_MANIFEST: &str = "application/vnd.imgconv.reversal.schema1.manifest.v1";
+/// The types of all artifacts that hold a record of reversal.
+pub const REVERSALS: [&str; 3] = [REVERSAL, REVERSAL_ARCHIVE, REVERSAL_SCHEMA1];
 /// A whole file of `docker save`, as it is stored before it gets its name. The type belongs to this project,
 /// and stands in no document.
 pub const WHOLE_ARCHIVE: &str = "application/vnd.imgconv.docker-archive.whole.v1+tar";

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use imgconv_fs::{Links, Stage, sync};
+use imgconv_fs::{Stage, sync};
 use imgconv_layout::Index;
 use imgconv_model::{Code, Env, Error, Limits, Result, quote};
 
@@ -47,7 +47,7 @@ pub(crate) fn open(path: &str, env: &Env) -> Result<Directory> {
             .at(quote(path))
             .hint("`imgconv convert` to a directory first"));
     }
-    let directory = Directory::open(place, Links::Refuse)?;
+    let directory = Directory::open_to_change(place)?;
     check_layout(&directory, &env.limits)?;
     Ok(directory)
 }

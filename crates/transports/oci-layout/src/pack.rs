@@ -12,7 +12,7 @@ use imgconv_tar::{Output, Pack};
 
 use crate::{
     files::{ALGORITHMS, BLOBS, INDEX_FILE, LAYOUT_FILE},
-    write::list,
+    write::{list, subjects},
 };
 use imgconv_layout::{Index, MARKER, RefName};
 
@@ -114,6 +114,9 @@ impl BundleSink for ArchiveSink {
         let mut index = Index::empty();
         index.set_top_level(&self.top_level);
         index.merge(&listed);
+        let stage = Some(&**self.output.stage());
+        let mut subject = subjects(None, stage, &self.env);
+        index.renew_records(&listed, &mut subject);
         let index = index.render();
         self.output.write(|pack| self.compose(pack, &index))?;
         Ok(places)

@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use imgconv_fs::{Link, Links, Stage, Staged, Stale, share, sync};
+use imgconv_fs::{Link, Stage, Staged, Stale, share, sync};
 use imgconv_model::{Code, Digest, Env, Error, Facts, Result, quote_path};
 use imgconv_stream::{Cancellable, Verified};
 
@@ -47,7 +47,7 @@ impl Pool {
             }
             _ => {}
         }
-        let directory = Directory::open(path, Links::Refuse)?;
+        let directory = Directory::open_to_change(path)?;
         let stage = Stage::new(path, Stage::PREFIX, true)?;
         // Leftovers that can't be removed now are left to a later run.
         for stale in Stale::find(directory.descriptor(), Stage::PREFIX).unwrap_or_default() {

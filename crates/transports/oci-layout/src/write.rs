@@ -6,6 +6,7 @@
 //! add to one layout at once. Other writers do not take that lock. No blob is ever opened for writing.
 
 use std::{
+    cell::LazyCell,
     collections::BTreeMap,
     fs::{self, File},
     io,
@@ -15,14 +16,15 @@ use std::{
 };
 
 use imgconv_fs::{
-    Link, Links, Stage, open_directory, parent, refresh, rename_directory, share, sync,
-    sync_directory,
+    Link, Stage, open_directory, parent, refresh, rename_directory, share, sync, sync_directory,
 };
+use imgconv_json::parse;
 use imgconv_layout::{Index, Listed, MARKER, Names, RefName, Taken, address, describe};
 use imgconv_model::{
-    Adopted, Adoption, BlobWriter, BundleSink, Code, Digest, EarlyBlobs, Env, Error, Publication,
-    Report, Result, SinkExtras, TopLevel, quote, quote_path,
+    Adopted, Adoption, BlobWriter, BundleSink, Child, Code, Digest, EarlyBlobs, Env, Error,
+    Publication, Reader, Report, Result, SinkExtras, TopLevel, quote, quote_path,
 };
+use imgconv_stream::read_document;
 use rustix::{fs::Dir, io::Errno};
 
 use crate::{
@@ -72,7 +74,7 @@ impl LayoutSink {
         let destination = PathBuf::from(path);
         let (existing, stage) = match fs::metadata(&destination) {
             Ok(metadata) if metadata.is_dir() => {
-                let directory = Directory::open(&destination, Links::Refuse)?;
+                let directory = Directory::open_to_change(&destination)?;
                 look(&directory, env).map_err(|error| error.at(locator.clone()))?;
                 let stage = Stage::new(&destination, Stage::PREFIX, true)?;
                 (Some(directory), stage)
@@ -261,7 +263,7 @@ impl Commit<'_> {
             }
         }
         let is_new = found.is_none();
-        let index = self.merged(found)?;
+        let index = self.merged(directory, found)?;
         self.env.check_cancelled()?;
         self.holds.restore(directory, self.stage)?;
         self.place_blobs(directory, moved)?;
@@ -286,7 +288,7 @@ impl Commit<'_> {
             Some(Err(error)) if is_new && error.code() == Code::Denied => {
                 refresh(target, INDEX_FILE);
                 let found = load(directory, self.env)?;
-                if let Some(bytes) = self.merged(Some(found.ok_or(error)?))? {
+                if let Some(bytes) = self.merged(directory, Some(found.ok_or(error)?))? {
                     place(INDEX_FILE, &bytes, false)?;
                 }
             }
@@ -296,7 +298,7 @@ impl Commit<'_> {
     }
 
     /// Returns the bytes of the index with the new entries; `None` if the index that was found has them.
-    fn merged(&self, found: Option<Index>) -> Result<Option<Vec<u8>>> {
+    fn merged(&self, directory: &Directory, found: Option<Index>) -> Result<Option<Vec<u8>>> {
         let is_new = found.is_none();
         if !is_new && *self.top_level != TopLevel::default() {
             let message = "another program made a layout here at the same time; its index would \
@@ -309,6 +311,8 @@ impl Commit<'_> {
             index
         });
         let changed = index.merge(self.listed);
+        let mut subject = subjects(Some(directory), Some(self.stage), self.env);
+        let changed = index.renew_records(self.listed, &mut subject) || changed;
         let bytes = index.render();
         let limit = self.env.limits.root_index;
         if bytes.len() as u64 > limit {
@@ -362,9 +366,35 @@ pub fn lists(
     // Leftovers that can't be found or removed now are left to a later run.
     let _ = remove_leftovers(Path::new(path));
     let (listed, _) = list(publications, ref_name, env, path)?;
-    let directory = Directory::open(Path::new(path), Links::Refuse)?;
+    let directory = Directory::open_to_change(Path::new(path))?;
     let index = load(&directory, env).map_err(|error| error.at(format!("oci:{path}")))?;
-    Ok(index.is_some_and(|mut index| !index.merge(&listed)))
+    let mut subject = subjects(Some(&directory), None, env);
+    Ok(index.is_some_and(|mut index| {
+        !index.merge(&listed) && !index.renew_records(&listed, &mut subject)
+    }))
+}
+
+/// Finds the images that records of reversal are about, in a layout or the stage of its writer; `None` for a record whose
+/// manifest can't be read.
+pub(crate) fn subjects<'a>(
+    directory: Option<&'a Directory>,
+    stage: Option<&'a Stage>,
+    env: &'a Env,
+) -> impl FnMut(&Child) -> Option<Digest> + 'a {
+    let staged = LazyCell::new(move || {
+        let all = stage.map(Stage::list).unwrap_or_default();
+        all.into_iter().collect::<BTreeMap<_, _>>()
+    });
+    move |child| {
+        let reader: Reader = match (staged.get(&child.digest), stage) {
+            (Some(staged), Some(stage)) => Box::new(stage.open(&staged.path).ok()?),
+            _ => directory?.blob(&child.digest).ok()??.0,
+        };
+        let limit = ("manifest", env.limits.manifest);
+        let document = read_document(reader, &child.kind, &child.facts(), limit, "record").ok()?;
+        let value = parse(&document.bytes, &env.limits, "record").ok()?;
+        Digest::parse(value.pointer("/subject/digest")?.as_str()?).ok()
+    }
 }
 
 /// Returns the descriptors that publications get, and the locator of each.
@@ -486,7 +516,7 @@ impl BundleSink for LayoutSink {
         commit.apply(&new, Some(NEW)).map_err(at)?;
         if !self.rename_new().map_err(at)? {
             // Another program made a layout here meanwhile: the images are added to that layout.
-            let directory = Directory::open(&self.path, Links::Refuse)?;
+            let directory = Directory::open_to_change(&self.path)?;
             apply(&directory).map_err(at)?;
         }
         Ok(places)

@@ -24,6 +24,8 @@ use crate::{
 
 /// The most bytes that the name of a repository has.
 const LONGEST_NAME: usize = 255;
+/// The number of characters of a digest in the tag of a list of referrers.
+const LIST_HEX: usize = 64;
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 
 /// The contents of a storage.
@@ -110,6 +112,9 @@ pub(crate) fn heads(directory: &Directory, host: Option<&str>, env: &Env) -> Res
         );
     }
     reading.untagged();
+    // A list of referrers replaces the older ones, which have no tag, so it comes after them.
+    let heads = &mut reading.listed.heads;
+    heads.sort_by_key(|head| head.name.as_ref().is_some_and(is_list));
     Ok(reading.listed)
 }
 
@@ -283,6 +288,16 @@ impl Reading<'_> {
             });
         }
     }
+}
+
+/// Says whether a tag is the one of a list of referrers (distribution-spec, "Referrers Tag Schema").
+fn is_list(name: &Name) -> bool {
+    let digest = name.tag.as_deref().and_then(|tag| tag.split_once('-'));
+    digest.is_some_and(|(algorithm, hex)| {
+        let is_hex = hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let is_known = ALGORITHMS.iter().any(|one| one.as_str() == algorithm);
+        is_known && is_hex && hex.len() == LIST_HEX
+    })
 }
 
 /// Returns the digest under which the manifest of a repository is stored: the digest in its link,

@@ -7,7 +7,11 @@ use std::{
 
 use imgconv_http::{Method, Request, Response};
 use imgconv_json::{Object, Value, canonical, parse};
-use imgconv_manifest::{self as manifest, KINDS, Told, descriptor, media_type::OCI_INDEX, told};
+use imgconv_manifest::{
+    self as manifest, KINDS, Told, descriptor,
+    media_type::{OCI_INDEX, REVERSALS},
+    told,
+};
 use imgconv_model::{
     Algorithm, Code, Digest, Document, Error, Name, Outcome, Publication, Report, Result, quote,
 };
@@ -332,12 +336,19 @@ impl RegistrySink {
             }
             None => Vec::new(),
         };
-        let same = |listed: &Value| listed.get("digest").and_then(Value::as_str) == Some(&*own);
-        if listed.iter().any(same) {
-            return Ok(());
-        }
         let said = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
         let text = |value: Option<&Value>| value.cloned().filter(said);
+        let kind_of = |listed: &Value| text(listed.get("artifactType"));
+        let same = |listed: &Value| listed.get("digest").and_then(Value::as_str) == Some(&*own);
+        if let Some(at) = listed.iter().position(same) {
+            // Readers take the last record of reversal of an image.
+            let kind = kind_of(&listed[at]);
+            let is_newer = |other: &Value| is_record(other) && kind_of(other) == kind;
+            if !is_record(&listed[at]) || !listed[at + 1..].iter().any(is_newer) {
+                return Ok(());
+            }
+            listed.retain(|listed| !same(listed));
+        }
         let of_config = || {
             text(
                 value
@@ -371,6 +382,12 @@ impl RegistrySink {
         let name = digest(Algorithm::Sha256, &index.bytes);
         self.put(&index, &fallback_tag(subject), &name).map(drop)
     }
+}
+
+/// Says whether the entry of a list is a record of reversal.
+fn is_record(listed: &Value) -> bool {
+    let kind = listed.get("artifactType").and_then(Value::as_str);
+    kind.is_some_and(|kind| REVERSALS.contains(&kind))
 }
 
 fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {

@@ -17,7 +17,7 @@ use imgconv_stream::{digest, read_to_limit};
 
 use crate::{
     blob::RemoteBlob,
-    referrers::{self, Pages},
+    referrers::{self, Pages, fallback_tag},
     session::{Session, failure},
     sources::Sources,
 };
@@ -41,8 +41,8 @@ pub(crate) struct RegistryBundle {
     resolved: Resolved,
     /// Manifests, by the digests of their bytes.
     documents: Mutex<BTreeMap<Digest, Document>>,
-    /// The referrers of each document that the registry was asked about.
-    referrers: Mutex<BTreeMap<Digest, Vec<Child>>>,
+    /// The registry's answer about the referrers of each document, of which it was asked once.
+    referrers: Mutex<BTreeMap<Digest, Result<Vec<Child>>>>,
     /// The places that gave the manifests.
     places: Mutex<BTreeMap<Digest, usize>>,
     roots: Mutex<Option<Vec<RootEntry>>>,
@@ -178,11 +178,27 @@ impl RegistryBundle {
             error: None,
             ambiguous: None,
         }];
-        for referrer in self.referrers_of(subject)? {
-            entries.push(RootEntry {
-                position: entries.len(),
-                ..RootEntry::only(Some(referrer))
-            });
+        match self.referrers_of(subject) {
+            Ok(referrers) => {
+                let first = entries.len();
+                let entry = |(i, referrer)| RootEntry {
+                    position: first + i,
+                    ..RootEntry::only(Some(referrer))
+                };
+                entries.extend(referrers.into_iter().enumerate().map(entry));
+            }
+            // The error belongs to the list alone, which has this tag where it has any.
+            Err(error) if !matches!(error.code(), Code::Cancelled | Code::Limit) => {
+                let tag = fallback_tag(&subject);
+                entries.push(RootEntry {
+                    position: entries.len(),
+                    name: Some(self.location.name(&tag)),
+                    texts: vec![tag],
+                    error: Some(Arc::new(error)),
+                    ..RootEntry::only(None)
+                });
+            }
+            Err(error) => return Err(error),
         }
         Ok(entries)
     }
@@ -194,13 +210,20 @@ impl RegistryBundle {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
         };
+        let again = |known: &Result<Vec<Child>>| known.as_ref().map_err(Error::again).cloned();
         if let Some(known) = known().get(subject) {
-            return Ok(known.clone());
+            return again(known);
         }
         let list = |session: &Session| referrers::list(session, subject, &self.env);
-        let found = self.sources.about(place, list)?;
-        known().insert(*subject, found.clone());
-        Ok(found)
+        let found = self.sources.about(place, list);
+        let told = again(&found);
+        if !told
+            .as_ref()
+            .is_err_and(|error| error.code() == Code::Cancelled)
+        {
+            known().insert(*subject, found);
+        }
+        told
     }
 
     /// Lists the referrers of a document, of the documents that it lists, and of those referrers:
@@ -456,6 +479,7 @@ impl Listing for RegistryBundle {
     }
 
     fn resolve(&self, entry: &RootEntry) -> Result<RootEntry> {
+        entry.check()?;
         let mut entry = entry.clone();
         let tag = entry.name.as_ref().and_then(|name| name.tag.as_deref());
         if let (None, Some(tag)) = (&entry.child, tag) {

@@ -13,23 +13,23 @@ use crate::{
     sandbox::{LABELS, Sandbox},
 };
 
-fn index(sandbox: &Sandbox, layout: &str) -> Value {
+pub(crate) fn index(sandbox: &Sandbox, layout: &str) -> Value {
     let bytes = fs::read(sandbox.path(layout).join("index.json")).unwrap();
     serde_json::from_slice(&bytes).unwrap()
 }
 
-fn set_index(sandbox: &Sandbox, layout: &str, index: &Value) {
+pub(crate) fn set_index(sandbox: &Sandbox, layout: &str, index: &Value) {
     fs::write(sandbox.path(layout).join("index.json"), index.to_string()).unwrap();
 }
 
 /// The file of a blob in a layout.
-fn blob(sandbox: &Sandbox, layout: &str, digest: &Value) -> std::path::PathBuf {
+pub(crate) fn blob(sandbox: &Sandbox, layout: &str, digest: &Value) -> std::path::PathBuf {
     let digest = digest.as_str().unwrap().replace(':', "/");
     sandbox.path(layout).join("blobs").join(digest)
 }
 
 /// Writes the data of a registry as the registry itself stores them.
-fn store(stored: &Stored, folder: &Path) {
+pub(crate) fn store(stored: &Stored, folder: &Path) {
     let base = folder.join("docker/registry/v2");
     let put = |path: String, bytes: &[u8]| {
         let path = base.join(path);
@@ -75,7 +75,7 @@ fn comes_back(sandbox: &Sandbox, place: &str, file: &str) {
 }
 
 /// Two ACIs of one name as an index with a record for each; the digests of the images, in the order of the files.
-fn both(sandbox: &Sandbox) -> Vec<String> {
+pub(crate) fn both(sandbox: &Sandbox) -> Vec<String> {
     for (i, arch) in ["amd64", "aarch64"].iter().enumerate() {
         let labels = LABELS.replace("amd64", arch);
         let tree = format!("file number \"{i}\"");
@@ -406,14 +406,14 @@ fn a_repository_and_a_digest_name_an_image_that_only_an_index_lists() {
 }
 
 /// The members of the first image of a result.
-fn losses(told: &Value) -> Vec<String> {
+pub(crate) fn losses(told: &Value) -> Vec<String> {
     let losses = told["images"][0]["losses"].as_array().unwrap().iter();
     losses
         .map(|loss| loss["field"].as_str().unwrap().to_owned())
         .collect()
 }
 
-fn warnings(told: &Value) -> Vec<String> {
+pub(crate) fn warnings(told: &Value) -> Vec<String> {
     let warnings = told["images"][0]["warnings"].as_array().unwrap().iter();
     warnings
         .map(|warning| warning["code"].as_str().unwrap().to_owned())

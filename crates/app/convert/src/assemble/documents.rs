@@ -22,11 +22,11 @@ use super::{
     written::{Known, Written},
 };
 use crate::{
-    choose::{docker_record::ends, request::Request, signing::SCHEMA1},
+    choose::{docker_record::ends, request::Request, restored::stops, signing::SCHEMA1},
     options::{Missing, digests_change},
     outcome::{
-        ChangeOutcome, ImageOutcome, LayerOutcome, PlannedDocument, PlannedLayer, PlannedOutcome,
-        ReversalOutcome,
+        BAD_RECORD, ChangeOutcome, ImageOutcome, LayerOutcome, PlannedDocument, PlannedLayer,
+        PlannedOutcome, ReversalOutcome,
     },
     plan::{
         data::{
@@ -38,6 +38,7 @@ use crate::{
     },
     read::{
         node::{ImageNode, Node, algorithm_in},
+        reversal::{UNREAD, holds_record},
         spec::spec_of,
     },
 };
@@ -410,16 +411,15 @@ impl<'s> Assembler<'_, 's> {
         Ok(stored.map(|(artifact, size)| self.add_record(artifact, size)))
     }
 
-    /// Adds an artifact to those that are published.
+    /// Adds an artifact to those that are published, each once: the last record of an image is the newest.
     fn add_record(&mut self, artifact: Child, size: u64) -> ReversalOutcome {
         let digest = artifact.digest;
-        let is_known = |item: &Item| item.publication.root.digest == digest;
-        if !self.records.iter().any(is_known) {
-            self.records.push(Item {
-                publication: Publication::of(artifact),
-                images: Vec::new(),
-            });
-        }
+        self.records
+            .retain(|item| item.publication.root.digest != digest);
+        self.records.push(Item {
+            publication: Publication::of(artifact),
+            images: Vec::new(),
+        });
         ReversalOutcome {
             digest: digest.to_string(),
             size,
@@ -462,7 +462,7 @@ impl<'s> Assembler<'_, 's> {
             }
             let message =
                 format!("{instead}, because the record does not give back its archive: {error}");
-            bad.warn("bad-record", record, message);
+            bad.warn(BAD_RECORD, record, message);
         }
         let Some((exact, whole)) = found else {
             for warning in bad.warnings {
@@ -678,7 +678,17 @@ impl<'s> Assembler<'_, 's> {
             self.left_behind.lose(field, LossKind::Dropped, why);
             return Ok((None, Vec::new()));
         }
-        self.output.artifact(planned)?;
+        match self.output.artifact(planned) {
+            Ok(()) => {}
+            // The image is whole without its record.
+            Err(error) if holds_record(opaque) && !stops(&error) => {
+                let field = format!("{} {}", opaque.what, child.digest);
+                let why = format!("{UNREAD}: {error}");
+                self.left_behind.lose(field, LossKind::Dropped, why);
+                return Ok((None, Vec::new()));
+            }
+            Err(error) => return Err(error),
+        }
         let outcome = ImageOutcome {
             format: self.request.target.id().to_string(),
             digest: Some(child.digest.to_string()),

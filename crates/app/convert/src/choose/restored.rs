@@ -10,7 +10,7 @@ use imgconv_pipeline::{Budget, Tar};
 use imgconv_stream::HashingReader;
 
 use super::dependencies::own_layer;
-use crate::{plan::data::PlannedExact, read::reversal::Reversal};
+use crate::{outcome::BAD_RECORD, plan::data::PlannedExact, read::reversal::Reversal};
 
 /// The words for an ACI that is made because no record gives back the original.
 pub(crate) const ANEW: &str = "the ACI is made anew";
@@ -62,6 +62,11 @@ pub fn check_restored(
     }
 }
 
+/// Says whether an error is of the run or a place as a whole, and not the fault of a record.
+pub(crate) fn stops(error: &Error) -> bool {
+    matches!(error.code(), Code::Cancelled | Code::Io | Code::Net)
+}
+
 /// Decides about a record that does not give back its ACI: a warning to `notes`, unless the run has to end. `instead`
 /// says what is written.
 ///
@@ -74,7 +79,7 @@ pub(crate) fn not_exact(
     only: bool,
     (instead, notes): (&str, &Notes),
 ) -> Result<()> {
-    if matches!(error.code(), Code::Cancelled | Code::Io | Code::Net) {
+    if stops(&error) {
         return Err(error);
     }
     let record = format!("artifact {}", exact.reversal.digest);
@@ -87,7 +92,7 @@ pub(crate) fn not_exact(
         return Err(Error::new(Code::Mismatch, message).at(record));
     }
     let message = format!("{instead}, because the record does not give back its ACI: {error}");
-    notes.warn("bad-record", record, message);
+    notes.warn(BAD_RECORD, record, message);
     Ok(())
 }
 

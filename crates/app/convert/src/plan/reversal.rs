@@ -23,6 +23,7 @@ use super::{
 use crate::{
     check::some_of,
     choose::{docker_record::of_target, request::Request},
+    outcome::BAD_RECORD,
     read::{
         node::{ImageNode, Node},
         reversal::{Reversal, among, field, was_aci},
@@ -153,6 +154,9 @@ pub(super) struct Records<'s> {
     used: BTreeSet<Digest>,
     /// The images of platforms that are not wanted: their artifacts are left out with them.
     unwanted: BTreeSet<Digest>,
+    /// Whether an image has the record that the user named, and the records of the images that do not have it.
+    has_wanted: bool,
+    offered: Vec<String>,
 }
 
 impl<'s> Records<'s> {
@@ -250,8 +254,18 @@ impl<'s> Records<'s> {
             return refuse(Code::Missing, message.to_owned(), hint);
         };
         if let Some(change) = change(request, root, &node.image) {
-            let message = format!("`--exact` restores an ACI as it was, and {change} changes it");
-            return refuse(Code::Usage, message, "leave one of the two options out");
+            let option = match &request.options.record {
+                Some(_) if !only => "--record",
+                _ => "--exact",
+            };
+            let message = format!("`{option}` restores an ACI as it was, and {change} changes it");
+            return match only || request.options.record.is_some() {
+                true => {
+                    let error = Error::new(Code::Usage, message);
+                    Err(error.hint("leave one of the two options out"))
+                }
+                false => Ok(Vec::new()),
+            };
         }
         let own = described(&manifest);
         let image = Image {
@@ -280,60 +294,79 @@ impl<'s> Records<'s> {
                     self.used.insert(*digest);
                     let message =
                         format!("the ACI is made anew, because its record is damaged: {message}");
-                    report.warn("bad-record", "reversal", message);
+                    report.warn(BAD_RECORD, "reversal", message);
                 }
             }
         }
-        choose(&mut exact, request)?;
+        self.choose(&mut exact, request);
         Ok(exact)
+    }
+
+    /// Chooses the record that the user named for the images that have it. The images of other platforms do not have it,
+    /// and get their own newest ACIs.
+    fn choose(&mut self, exact: &mut Vec<PlannedExact<'_>>, request: &Request<'_>) {
+        if let Some(wanted) = &request.options.record {
+            let is_wanted = |one: &PlannedExact<'_>| {
+                let id = one.reversal.image_id.image_id();
+                one.reversal.file.as_ref() == Some(wanted)
+                    || wanted.len() > "sha512-".len() && id.starts_with(wanted)
+            };
+            match exact.iter().any(is_wanted) {
+                true => {
+                    self.has_wanted = true;
+                    exact.retain(is_wanted);
+                }
+                false => self.offered.extend(exact.iter().map(text)),
+            }
+        }
+        warn_several(exact);
+    }
+
+    /// Refuses a record that no image has.
+    ///
+    /// # Errors
+    /// [`Code::Missing`], with the records that are there.
+    pub(super) fn check_wanted(&self, request: &Request<'_>) -> Result<()> {
+        let Some(wanted) = request.options.record.as_ref().filter(|_| !self.has_wanted) else {
+            return Ok(());
+        };
+        let message = format!("there is no record of the ACI {}", quote(wanted));
+        let hint = match &self.offered[..] {
+            [] => "the image has no record of an ACI, so leave `--record` out".to_owned(),
+            all => format!("the image has records of: {}", some_of(all, 10)),
+        };
+        Err(Error::new(Code::Missing, message).hint(hint))
     }
 }
 
-/// Chooses among the records of several ACIs that became one image: the one that the user named, or else the
-/// last in the list of the place, with a warning. Records of one ACI are no choice.
-fn choose(exact: &mut Vec<PlannedExact<'_>>, request: &Request<'_>) -> Result<()> {
-    let text = |exact: &PlannedExact<'_>| {
-        let Reversal { file, image_id, .. } = &exact.reversal;
-        let id = image_id.image_id();
-        match file {
-            Some(file) => format!("{} ({id})", quote(file)),
-            None => id,
-        }
-    };
-    let list = |exact: &[PlannedExact<'_>]| {
-        let list: Vec<String> = exact.iter().map(text).collect();
-        some_of(&list, 10)
-    };
-    if let Some(wanted) = &request.options.record {
-        let all = list(exact);
-        exact.retain(|one| {
-            let id = one.reversal.image_id.image_id();
-            one.reversal.file.as_ref() == Some(wanted)
-                || wanted.len() > "sha512-".len() && id.starts_with(wanted)
-        });
-        if exact.is_empty() {
-            let message = format!("there is no record of the ACI {}", quote(wanted));
-            return Err(
-                Error::new(Code::Missing, message).hint(format!("the image has records of: {all}"))
-            );
-        }
+/// The ACI of a record in messages.
+fn text(exact: &PlannedExact<'_>) -> String {
+    let Reversal { file, image_id, .. } = &exact.reversal;
+    let id = image_id.image_id();
+    match file {
+        Some(file) => format!("{} ({id})", quote(file)),
+        None => id,
     }
+}
+
+/// Warns about records of several ACIs that became one image, of which the last in the list of the place is restored.
+/// Records of one ACI are no choice.
+fn warn_several(exact: &mut [PlannedExact<'_>]) {
     let Some(last) = exact.last() else {
-        return Ok(());
+        return;
     };
     let id = last.reversal.image_id;
     if exact.iter().any(|one| one.reversal.image_id != id) {
         let message = format!(
             "the image was made of several ACIs, and the last of them is restored: {}; `--record` with a file name \
              or an image ID restores another",
-            list(exact)
+            some_of(&exact.iter().map(text).collect::<Vec<String>>(), 10)
         );
         for one in exact {
             one.report
                 .warn("several-records", "reversal", message.clone());
         }
     }
-    Ok(())
 }
 
 /// The irregularities of an image, and the losses of what lists it: nothing of the image itself is lost.

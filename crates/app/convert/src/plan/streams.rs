@@ -71,6 +71,9 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
         no_image,
         ..
     } = planner;
+    if !streams.is_empty() {
+        records.check_wanted(request)?;
+    }
     records.lost(&no_image, &mut left_behind);
     Ok(Plan {
         outputs: Outputs::Streams(streams),

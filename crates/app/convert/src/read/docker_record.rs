@@ -1,6 +1,8 @@
 //! Artifacts with which an image becomes the old docker image again that it was made of: a file of `docker save`
 //! from before Docker 1.10, or a manifest of schema 1 (`docs/reversal.md`).
 
+use std::collections::BTreeSet;
+
 use imgconv_json::{Object, parse};
 use imgconv_manifest::{
     descriptor,
@@ -164,7 +166,7 @@ pub(super) fn artifacts<'n, T>(
     nodes: impl Iterator<Item = &'n Node>,
     read: impl Fn(&Opaque, &Child) -> Result<Option<T>>,
 ) -> Vec<(usize, &'n Child, Result<T>)> {
-    let mut found = Vec::new();
+    let mut found: Vec<(usize, &Child, Result<T>)> = Vec::new();
     for (position, node) in nodes.enumerate() {
         for (node, _) in node.walk() {
             if let Node::Opaque { opaque, child } = node
@@ -174,6 +176,11 @@ pub(super) fn artifacts<'n, T>(
             }
         }
     }
+    // An artifact that several lists have counts where the last of them has it.
+    let mut seen = BTreeSet::new();
+    found.reverse();
+    found.retain(|(_, child, _)| seen.insert(child.digest));
+    found.reverse();
     found
 }
 

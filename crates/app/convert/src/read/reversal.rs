@@ -10,8 +10,8 @@ use std::{
 use imgconv_format_aci::manifest_of;
 use imgconv_json::{Object, Value, parse};
 use imgconv_manifest::{
-    descriptor, find_blob, is_index,
-    media_type::{OCI_MANIFEST, REVERSAL, REVERSAL_RECORD, SIGNATURE},
+    artifact_type, descriptor, find_blob, is_index, is_listed_record,
+    media_type::{OCI_MANIFEST, REVERSAL, REVERSAL_RECORD, REVERSALS, SIGNATURE},
 };
 use imgconv_model::{
     Blob, Bundle, Child, Code, Digest, Env, Error, Layer, Limits, Opaque, Open, Outcome, Reader,
@@ -25,7 +25,7 @@ use super::{
     decode::Memo,
     docker_record,
     node::{ImageNode, Node},
-    root::subject_of_tag,
+    root::{SourceRoot, list_tag, subject_of_tag},
     source::Source,
 };
 
@@ -237,8 +237,17 @@ pub struct Beside {
     pub unread: Vec<Unread>,
 }
 
-/// A document that can't be read: its name in reports, and the error.
-pub type Unread = (String, Error);
+/// A document that can't be read.
+#[derive(Debug)]
+pub struct Unread {
+    /// The name of the document in reports.
+    pub field: String,
+    /// The reason.
+    pub error: Error,
+    /// The text of the digest of the image that the document is about, or its start, which is empty if any of the images
+    /// that are read may be meant; `None` if only the document says it.
+    subject: Option<String>,
+}
 
 /// Decodes the entries of a source as [`Source::decode`] does. An artifact of reversal, or a list of referrers, that can't
 /// be read does not stop the others: their names and errors are returned beside.
@@ -247,22 +256,51 @@ pub type Unread = (String, Error);
 /// The first error of another document, or of the place itself; any error if nothing can be read.
 pub fn decode_beside(source: &Source, env: &Env) -> Result<Beside> {
     let mut all = Beside::default();
+    // A registry lists the referrers of what was chosen, and nothing else.
+    let chosen = source.bundle.extras().referrers.map(|_| String::new());
     for (entry, node) in source.decode_each(env) {
         match (node, aside(entry)) {
             (Ok(node), _) => all.found.push((entry.clone(), node)),
-            (Err(error), Some(field)) if !ends(&error) => all.unread.push((field, error)),
+            // The place itself told the error of the entry, and the rest of the place can be read.
+            (Err(error), Some(field)) if !ends(&error) || entry.error.is_some() => {
+                let subject = entry.tag().and_then(subject_of_tag);
+                let subject = subject.or_else(|| chosen.clone());
+                all.unread.push(Unread {
+                    field,
+                    error,
+                    subject,
+                });
+            }
             (Err(error), _) => return Err(error),
         }
     }
     match all.found.is_empty() && !all.unread.is_empty() {
-        true => Err(all.unread.remove(0).1),
+        true => Err(all.unread.remove(0).error),
         false => Ok(all),
+    }
+}
+
+/// Notes that documents are about the image of a place, if the place has no other.
+pub fn belong_to_only_image(source: &Source, unread: &mut [Unread]) {
+    if unread.is_empty() {
+        return;
+    }
+    let roots = source.bundle.roots().unwrap_or_default();
+    let listed = roots.iter().filter_map(|entry| entry.child.as_ref());
+    let images: BTreeMap<Digest, &Child> = listed
+        .filter(|child| !is_listed_record(child))
+        .map(|child| (child.digest, child))
+        .collect();
+    if images.len() == 1 && !images.values().copied().any(is_index_entry) {
+        for one in unread {
+            one.subject.get_or_insert_default();
+        }
     }
 }
 
 /// The name in reports of an entry that says that it is an artifact of reversal, or a list of referrers.
 fn aside(entry: &RootEntry) -> Option<String> {
-    let listed = entry.child.as_ref().filter(|child| says_reversal(child));
+    let listed = entry.child.as_ref().filter(|child| is_listed_record(child));
     listed.map(field).or_else(|| list_field(entry))
 }
 
@@ -270,7 +308,16 @@ fn aside(entry: &RootEntry) -> Option<String> {
 /// Schema"). Cosign's tags of single documents have a suffix.
 fn list_field(entry: &RootEntry) -> Option<String> {
     let tag = entry.tag().filter(|tag| !tag.contains('.'))?;
-    subject_of_tag(tag).map(|_| format!("list of referrers {tag}"))
+    subject_of_tag(tag).map(|_| list_named(tag))
+}
+
+fn list_named(tag: &str) -> String {
+    format!("list of referrers {tag}")
+}
+
+/// Says whether an error is not one of a server's answer about referrers, but ends the work.
+fn is_final(error: &Error) -> bool {
+    matches!(error.code(), Code::Cancelled | Code::Limit)
 }
 
 /// Says whether an error is none of a document, but ends the work.
@@ -293,6 +340,8 @@ pub struct Search<'s> {
     /// The subjects that documents name as records; `None` for documents that are no records. Each document is read
     /// once.
     claims: BTreeMap<Digest, Option<Digest>>,
+    /// Whether indexes without a tag list records. Each index is read once for this.
+    lists: BTreeMap<Digest, bool>,
 }
 
 impl fmt::Debug for Search<'_> {
@@ -316,6 +365,7 @@ impl<'s> Search<'s> {
             told: BTreeSet::new(),
             others: None,
             claims: BTreeMap::new(),
+            lists: BTreeMap::new(),
         }
     }
 
@@ -333,12 +383,21 @@ impl<'s> Search<'s> {
         if listed.position != entry.position {
             self.in_index(listed, &subjects, env, &mut beside)?;
         }
-        for other in self.candidates(listed, env)? {
+        let mut candidates = self.candidates(listed, &subjects, env, &mut beside)?;
+        // A list that lost its tag is older than the one with the tag, whose records come after.
+        let is_index = |other: &RootEntry| other.child.as_ref().is_some_and(is_index_entry);
+        candidates.sort_by_key(|other| other.name.is_some() || !is_index(other));
+        for other in candidates {
             env.check_cancelled()?;
             // The type of a list that can't be read is not known in every place.
-            if list_field(&other).is_some() || other.child.as_ref().is_some_and(is_index_entry) {
+            if list_field(&other).is_some() || is_index(&other) {
                 if lists_about(&other, &subjects) {
                     self.in_index(&other, &subjects, env, &mut beside)?;
+                } else if other.name.is_none() && self.lists_records(&other, env)? {
+                    // What is wrong with an older list is no matter of this image.
+                    let mut older = Beside::default();
+                    self.in_index(&other, &subjects, env, &mut older)?;
+                    beside.found.append(&mut older.found);
                 }
                 continue;
             }
@@ -351,15 +410,36 @@ impl<'s> Search<'s> {
             match self.about(&other, &subjects, env) {
                 Ok(None) => {}
                 Ok(Some(node)) => self.take(&other, &child, node, &mut beside),
-                Err(error) => self.unread(field(&child), error, &mut beside)?,
+                Err(error) => self.unread((field(&child), None), error, &mut beside)?,
             }
         }
         Ok(beside)
     }
 
-    /// Notes an artifact. Whatever name it has, it comes along without one, as with its image.
+    /// Says whether an index without a tag lists records: a list of referrers that lost its tag.
+    fn lists_records(&mut self, entry: &RootEntry, env: &Env) -> Result<bool> {
+        let digest = entry.child.as_ref().map(|child| child.digest);
+        if let Some(known) = digest.and_then(|digest| self.lists.get(&digest)) {
+            return Ok(*known);
+        }
+        let lists = match self.source.root(entry, env) {
+            Ok(Root::Document(document)) => lists_records(&document.bytes),
+            Ok(Root::Stream(_)) => false,
+            Err(error) if ends(&error) => return Err(error),
+            // Another document of the place is no matter of this image.
+            Err(_) => false,
+        };
+        self.lists.extend(digest.map(|digest| (digest, lists)));
+        Ok(lists)
+    }
+
+    /// Notes an artifact; one that is listed again counts as newer. Whatever name it has, it comes along without one, as
+    /// with its image.
     fn take(&mut self, entry: &RootEntry, child: &Child, node: Arc<Node>, beside: &mut Beside) {
-        if self.listed.insert(child.digest) {
+        let is_it = |(entry, _): &(RootEntry, Arc<Node>)| entry.digest() == Some(child.digest);
+        if let Some(at) = beside.found.iter().position(is_it) {
+            beside.found[at..].rotate_left(1);
+        } else if self.listed.insert(child.digest) {
             let entry = RootEntry {
                 name: None,
                 child: Some(child.clone()),
@@ -370,12 +450,21 @@ impl<'s> Search<'s> {
     }
 
     /// Notes a document that can't be read, unless the place itself can't be asked.
-    fn unread(&mut self, field: String, error: Error, beside: &mut Beside) -> Result<()> {
+    fn unread(
+        &mut self,
+        (field, subject): (String, Option<String>),
+        error: Error,
+        beside: &mut Beside,
+    ) -> Result<()> {
         if ends(&error) {
             return Err(error);
         }
         if self.told.insert(field.clone()) {
-            beside.unread.push((field, error));
+            beside.unread.push(Unread {
+                field,
+                error,
+                subject,
+            });
         }
         Ok(())
     }
@@ -397,7 +486,7 @@ impl<'s> Search<'s> {
         if known.is_some_and(|claim| claim.is_none_or(|subject| !subjects.contains(&subject))) {
             return Ok(None);
         }
-        let is_said = entry.child.as_ref().is_some_and(says_reversal);
+        let is_said = entry.child.as_ref().is_some_and(is_listed_record);
         let document = match self.source.root(entry, env) {
             Ok(Root::Document(document)) => document,
             Ok(Root::Stream(_)) => return Ok(None),
@@ -430,12 +519,13 @@ impl<'s> Search<'s> {
         env: &Env,
         beside: &mut Beside,
     ) -> Result<()> {
+        let about = entry.tag().and_then(subject_of_tag);
         let node = match self.source.decode_entry(entry, env, &mut self.memo) {
             Ok(node) => node,
             Err(error) => {
                 let own = list_field(entry).or_else(|| Some(field(entry.child.as_ref()?)));
                 let own = own.unwrap_or_else(|| self.source.entry_text(entry));
-                return self.unread(own, error, beside);
+                return self.unread((own, about), error, beside);
             }
         };
         let Node::Index {
@@ -449,9 +539,10 @@ impl<'s> Search<'s> {
                 Some(child) if is_about_any(child, subjects) => {
                     self.take(entry, listed, Arc::clone(child), beside);
                 }
-                None if says_reversal(listed) => {
+                None if is_listed_record(listed) => {
                     let message = "the index lists the artifact, and the place does not store it";
-                    self.unread(field(listed), Error::new(Code::Missing, message), beside)?;
+                    let error = Error::new(Code::Missing, message);
+                    self.unread((field(listed), about.clone()), error, beside)?;
                 }
                 Some(_) | None => {}
             }
@@ -460,7 +551,13 @@ impl<'s> Search<'s> {
     }
 
     /// The entries that may be artifacts about an entry, or list such artifacts.
-    fn candidates(&mut self, entry: &RootEntry, env: &Env) -> Result<Vec<RootEntry>> {
+    fn candidates(
+        &mut self,
+        entry: &RootEntry,
+        subjects: &BTreeSet<Digest>,
+        env: &Env,
+        beside: &mut Beside,
+    ) -> Result<Vec<RootEntry>> {
         let bundle = &*self.source.bundle;
         let listed = &self.listed;
         let is_one = |other: &RootEntry| {
@@ -471,7 +568,25 @@ impl<'s> Search<'s> {
                 && (other.child.as_ref().is_some_and(may) || list_field(other).is_some())
         };
         if bundle.extras().referrers.is_some() {
-            let mut found = bundle.referrers(entry)?;
+            let mut found = match bundle.referrers(entry) {
+                Ok(found) => found,
+                Err(error) if is_final(&error) => return Err(error),
+                Err(error) => {
+                    // The image itself was read.
+                    let asked = entry.child.as_ref().map(|child| child.digest);
+                    let asked = asked.or_else(|| subjects.first().copied());
+                    let field = asked.map(|digest| list_named(&list_tag(&digest)));
+                    let field = field.unwrap_or_default();
+                    if self.told.insert(field.clone()) {
+                        beside.unread.push(Unread {
+                            field,
+                            error,
+                            subject: asked.map(|digest| digest.to_string()),
+                        });
+                    }
+                    return Ok(Vec::new());
+                }
+            };
             found.retain(is_one);
             return Ok(found);
         }
@@ -529,36 +644,28 @@ fn claim(bytes: &[u8]) -> serde_json::Result<Option<Digest>> {
     Ok(subject.filter(|_| kinds.into_iter().flatten().any(is_type)))
 }
 
+/// Says whether an index that is not decoded yet lists records.
+fn lists_records(bytes: &[u8]) -> bool {
+    let value = serde_json::from_slice::<Value>(bytes).unwrap_or_default();
+    let listed = value.get("manifests").and_then(Value::as_array);
+    let kinds = listed
+        .into_iter()
+        .flatten()
+        .filter_map(|listed| listed.get("artifactType")?.as_str());
+    kinds.into_iter().any(is_type)
+}
+
 /// Says whether a malformed document has the type of records and the digest of one of the images in its text, so
 /// that it is reported.
 fn is_text_about(bytes: &[u8], subjects: &BTreeSet<Digest>) -> bool {
     let text = String::from_utf8_lossy(bytes);
-    let is_typed = types().any(|kind| text.contains(kind));
+    let is_typed = REVERSALS.iter().any(|kind| text.contains(kind));
     is_typed && subjects.iter().any(|it| text.contains(&it.to_string()))
-}
-
-/// The types of artifacts that are records of ACIs and of old docker images.
-fn types() -> impl Iterator<Item = &'static str> {
-    let docker = docker_record::Kind::ALL.iter();
-    [REVERSAL]
-        .into_iter()
-        .chain(docker.map(|kind| kind.artifact_type()))
 }
 
 /// Says whether a type of artifacts is one of records.
 fn is_type(kind: &str) -> bool {
-    types().any(|one| one == kind)
-}
-
-/// Says whether a descriptor has the type of records.
-fn says_reversal(child: &Child) -> bool {
-    artifact_type(child).is_some_and(|kind| is_type(&kind))
-}
-
-/// The type of artifacts in a descriptor.
-fn artifact_type(child: &Child) -> Option<String> {
-    let value: Value = serde_json::from_str(&child.raw).ok()?;
-    Some(value.get("artifactType")?.as_str()?.to_owned())
+    REVERSALS.contains(&kind)
 }
 
 /// Says whether a listed document may be an artifact of reversal: many programs list no type of artifacts.
@@ -569,35 +676,60 @@ fn may_be(child: &Child) -> bool {
     }
 }
 
-/// Reports the documents that can't be read: the way back may be lost with them.
+/// The start of the reason of the loss of a record that can't be read.
+pub const UNREAD: &str = "the record can't be read";
+
+/// Reports the documents of a place that can't be read: the way back may be lost with them.
 ///
 /// # Errors
-/// [`Code::Mismatch`] if the user wants `exact` ACIs only, and no other record is there.
+/// [`Code::Mismatch`] if the user wants `exact` originals only, and a document is about one of the `wanted` images, or may
+/// be: its image is not known, and one of the wanted images has no record.
 pub fn lose_unread(
     unread: &[Unread],
-    is_other_there: bool,
+    roots: &[SourceRoot<'_>],
+    wanted: &dyn Fn(&ImageNode, Option<&Child>) -> bool,
     exact: bool,
     report: &mut Report,
 ) -> Result<()> {
-    for (field, error) in unread {
-        if exact && !is_other_there {
+    let images = roots.iter().flat_map(|root| root.node.images());
+    let images = images.filter(|(image, listed)| image.aci.is_none() && wanted(image, *listed));
+    let images: BTreeSet<Vec<Digest>> = images.map(|(image, _)| image.digests()).collect();
+    let nodes = roots.iter().flat_map(|root| root.node.walk());
+    let records = nodes.filter(|(node, _)| is_record(node));
+    let subjects: BTreeSet<Digest> = records.filter_map(|(node, _)| node.subject()).collect();
+    let is_known = |image: &Vec<Digest>| image.iter().any(|digest| subjects.contains(digest));
+    let lacking = !images.iter().all(is_known);
+    for Unread {
+        field,
+        error,
+        subject,
+    } in unread
+    {
+        let is_it = |subject: &String| {
+            let mut digests = images.iter().flatten();
+            digests.any(|digest| digest.to_string().starts_with(subject))
+        };
+        if exact && subject.as_ref().map_or(lacking, is_it) {
             let message = format!("the record of the image can't be read: {error}");
             return Err(Error::new(Code::Mismatch, message).at(field.clone()));
         }
-        let why = format!("the record can't be read: {error}");
-        report.lose(field.clone(), Outcome::Dropped, why);
+        report.lose(
+            field.clone(),
+            Outcome::Dropped,
+            format!("{UNREAD}: {error}"),
+        );
     }
     Ok(())
 }
 
-/// Says whether a record is below a node.
-pub fn is_record_in(node: &Node) -> bool {
-    node.walk().any(|(node, _)| is_record(node))
+/// Says whether an artifact is of the type of any record.
+pub fn holds_record(opaque: &Opaque) -> bool {
+    is_named(opaque) || docker_record::kind_of(opaque).is_some()
 }
 
 /// Says whether a document has the type of records.
 fn is_record(node: &Node) -> bool {
-    matches!(node, Node::Opaque { opaque, .. } if is_named(opaque) || docker_record::kind_of(opaque).is_some())
+    matches!(node, Node::Opaque { opaque, .. } if holds_record(opaque))
 }
 
 /// The artifacts of reversal among nodes, each with its position among them; a malformed artifact is an

@@ -162,6 +162,12 @@ pub fn subject_of_tag(tag: &str) -> Option<String> {
     (cut || Digest::parse(&text).is_ok()).then_some(text)
 }
 
+/// The tag of the list of the referrers of a document (distribution-spec, "Referrers Tag Schema").
+pub(super) fn list_tag(subject: &Digest) -> String {
+    let hex: String = subject.hex().chars().take(TAG_HEX).collect();
+    format!("{}-{hex}", subject.algorithm().as_str())
+}
+
 /// The printed form of a name: a reference where possible.
 pub fn reference_text(name: &Name) -> String {
     name.to_full_reference(&mut Report::default())

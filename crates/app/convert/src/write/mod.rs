@@ -30,7 +30,10 @@ use crate::{
     plan::data::{
         DockerKeepsake, Keepsake, Outputs, Plan, PlannedArtifact, PlannedDocker, PlannedImage,
     },
-    read::node::{ImageNode, semantics},
+    read::{
+        node::{ImageNode, semantics},
+        reversal::holds_record,
+    },
 };
 
 /// Writes all outputs of a plan; nothing is visible before the sink commits.
@@ -175,10 +178,12 @@ impl Output for Written<'_> {
             kind: _,
             bundle,
         } = planned;
+        // A record that is not whole is left out, with its document.
+        let is_record = holds_record(opaque);
+        let document = opaque.document.as_ref();
+        let write = |document| self.document(document, child.digest.algorithm());
         // The document comes before the blobs: a blob of an unknown type is among its own blobs.
-        if let Some(document) = &opaque.document {
-            self.document(document, child.digest.algorithm())?;
-        }
+        document.filter(|_| !is_record).map(write).transpose()?;
         let env = self.request.env;
         for blob in &opaque.blobs {
             if !(opaque.document.is_some() && blob.digest == child.digest) {
@@ -187,6 +192,7 @@ impl Output for Written<'_> {
                 self.stored.borrow_mut().insert((blob.digest, size));
             }
         }
+        document.filter(|_| is_record).map(write).transpose()?;
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use imgconv_convert::{
     choose::request::{Request, target},
     options::Options,
-    outcome::WarningOutcome,
+    outcome::{BAD_RECORD, WarningOutcome},
     plan::{
         data::{Outputs, Plan, PlannedStream, StreamStep},
         plan,
@@ -37,9 +37,6 @@ use crate::options::Watcher;
 
 /// The end of the name of a signature.
 const SIGNATURE: &str = ".asc";
-
-/// The warning of a record that does not give back its ACI.
-const BAD_RECORD: &str = "bad-record";
 
 impl Stock {
     /// Returns the URL by which clients reach the server, if the user named one.
@@ -300,8 +297,8 @@ impl Stock {
                 let about = search.beside(entry, &node, env)?;
                 beside.extend(about.found);
                 // Without its record, the image becomes the ACI that a conversion makes.
-                for (field, error) in about.unread {
-                    self.watcher.failed(&field, &error);
+                for unread in about.unread {
+                    self.watcher.failed(&unread.field, &unread.error);
                 }
             }
             let images = node.images().filter_map(|(image, _)| image.child.as_ref());

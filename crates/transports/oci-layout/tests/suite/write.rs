@@ -523,6 +523,12 @@ fn d13a_links_are_replaced_or_refused_and_their_targets_unchanged() {
             .create(layout.path("").to_str().unwrap(), &env())
             .unwrap_err();
         assert_eq!(error.code(), Code::Escape, "{name}: {error}");
+        // The option that follows links is for reading.
+        let advice = error.advice().unwrap();
+        assert!(
+            advice.contains("nothing is written through links"),
+            "{advice}"
+        );
         assert_eq!(tree(layout.directory.path()), before);
     }
     // The same, put there between the start and the commit.

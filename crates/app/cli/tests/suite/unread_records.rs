@@ -1,0 +1,259 @@
+//! Records of reversal that a place lists and does not give: the image comes without them, and the loss is told.
+
+use std::fs;
+
+use imgconv_testkit::{registry::Registry, server::Reply};
+use serde_json::{Value, json};
+
+use crate::{
+    records::{blob, index, losses, warnings},
+    reversal::{TREE, TYPE, app, artifact, document, image_id, record},
+    sandbox::{LABELS, Sandbox},
+};
+
+/// H10b.
+#[test]
+fn a_record_that_is_not_whole_is_left_out_of_a_copy() {
+    let sandbox = Sandbox::new();
+    app(&sandbox);
+    sandbox.ok(&["aci-to-oci", "--reversible", "app.aci", "out"]);
+    let (manifest, digest) = artifact(&sandbox, "out");
+    let field = format!("artifact {TYPE} {digest}");
+    let registry = Registry::start();
+    for (i, part) in ["/layers/0/digest", "/layers/1/digest", "/config/digest"]
+        .iter()
+        .enumerate()
+    {
+        let part = manifest.pointer(part).unwrap();
+        let path = blob(&sandbox, "out", part);
+        let good = fs::read(&path).unwrap();
+        for (j, bytes) in [None, Some("junk")].iter().enumerate() {
+            fs::remove_file(&path).unwrap();
+            if let Some(text) = bytes {
+                fs::write(&path, text).unwrap();
+            }
+            let layout = format!("oci:copy-{i}-{j}");
+            let places = [
+                layout.clone(),
+                format!("oci-archive:copy-{i}-{j}.tar"),
+                registry.locator(&format!("team/copy-{i}-{j}:1.0")),
+            ];
+            for to in &places {
+                for more in [&["--dry-run"][..], &[]] {
+                    let told = document(&sandbox, &[&["convert", "out", to][..], more].concat());
+                    assert_eq!(
+                        losses(&told).iter().filter(|it| **it == field).count(),
+                        1,
+                        "{told}"
+                    );
+                    let why = told["images"][0]["losses"].to_string();
+                    assert!(why.contains(part.as_str().unwrap()), "{why}");
+                }
+                sandbox.ok(&["verify", to]);
+            }
+            for more in [&["--dry-run"][..], &[]] {
+                let args = ["convert", "out", "oci:strict", "--strict"];
+                sandbox.fails(&[&args[..], more].concat(), 3, &[&field]);
+                assert!(!sandbox.path("strict").exists());
+            }
+            let listed = index(&sandbox, &layout["oci:".len()..]);
+            assert_eq!(listed["manifests"].as_array().unwrap().len(), 1, "{listed}");
+            // A migration copies the record as soon as the record can be read.
+            let to = format!("oci:moved-{i}-{j}");
+            let moved = sandbox.ok(&["migrate", "out", &to, "--json"]);
+            assert!(moved.contains(&field), "{moved}");
+            fs::write(&path, &good).unwrap();
+            sandbox.ok(&["migrate", "out", &to]);
+            sandbox.ok(&["convert", &to, "aci:back.aci", "--exact", "--overwrite"]);
+            assert!(sandbox.ok(&["migrate", "out", &to]).contains(" kept"));
+        }
+    }
+    // An artifact of another type is part of what is copied.
+    let path = record(&sandbox, "out");
+    let subject = &manifest["subject"];
+    let mut other = manifest.clone();
+    other["artifactType"] = json!("application/vnd.example.other");
+    other["subject"] = subject.clone();
+    let text = other.to_string();
+    let new = imgconv_testkit::registry::digest_of(text.as_bytes());
+    fs::write(blob(&sandbox, "out", &json!(new)), &text).unwrap();
+    let mut listed = index(&sandbox, "out");
+    for entry in listed["manifests"].as_array_mut().unwrap() {
+        if entry["digest"] == json!(digest) {
+            entry["artifactType"] = other["artifactType"].clone();
+            entry["digest"] = json!(new);
+            entry["size"] = json!(text.len());
+        }
+    }
+    crate::records::set_index(&sandbox, "out", &listed);
+    fs::remove_file(&path).unwrap();
+    sandbox.fails(&["convert", "out", "oci:other"], 1, &["error[missing]"]);
+}
+
+/// H10c.
+#[test]
+fn a_missing_record_beside_those_of_other_images_is_damage() {
+    let sandbox = Sandbox::new();
+    app(&sandbox);
+    sandbox.aci("b.aci", "example.com/b", LABELS, TREE);
+    sandbox.aci("c.aci", "example.com/c", LABELS, TREE);
+    sandbox.ok(&["aci-to-oci", "--reversible", "app.aci", "one"]);
+    let (_, digest) = artifact(&sandbox, "one");
+    sandbox.ok(&["aci-to-oci", "--reversible", "app.aci", "b.aci", "all"]);
+    sandbox.ok(&["aci-to-oci", "c.aci", "all"]);
+    let exact = |place: &str| {
+        let _ = fs::remove_dir_all(sandbox.path("back"));
+        let output = sandbox.run(&["convert", place, "aci:back/", "--exact"]);
+        output.status.code().unwrap()
+    };
+    let [a, b, c] = ["app", "b", "c"].map(|name| format!("oci:all:example.com/{name}:1.0"));
+    assert_eq!([exact(&a), exact(&b), exact(&c)], [0, 0, 1]);
+    fs::remove_file(blob(&sandbox, "all", &json!(digest))).unwrap();
+    assert_eq!([exact(&a), exact(&b)], [4, 0]);
+    assert_eq!(exact("oci:all"), 4);
+    // The image may have an older record: what is lost was the newest.
+    sandbox.ok(&["convert", "app.aci", "aci:plain.aci", "--compression=none"]);
+    let plain = fs::read(sandbox.path("plain.aci")).unwrap();
+    fs::write(sandbox.path("plain.aci"), [&plain[..], &[0; 512]].concat()).unwrap();
+    sandbox.ok(&["aci-to-oci", "--reversible", "plain.aci", "one"]);
+    fs::remove_file(blob(&sandbox, "one", &json!(digest))).unwrap();
+    assert_eq!([exact("one"), exact("oci:one:1.0")], [4, 4]);
+    // The image that has its record comes back, and the loss is told.
+    let told = document(&sandbox, &["convert", &b, "aci:told/"]);
+    assert_eq!(told["images"][0]["exact"], json!(true));
+    assert!(
+        losses(&told).contains(&format!("artifact {TYPE} {digest}")),
+        "{told}"
+    );
+}
+
+/// H10d.
+#[test]
+fn a_list_of_referrers_that_a_registry_does_not_give_is_told() {
+    for (api, status) in [
+        (true, 500),
+        (true, 503),
+        (false, 500),
+        (false, 401),
+        (false, 403),
+        (false, 200),
+    ] {
+        let sandbox = Sandbox::new();
+        app(&sandbox);
+        let broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let hook = std::sync::Arc::clone(&broken);
+        let registry = Registry::start_with(None, move |request, _| {
+            let path = request.path();
+            let is_list =
+                path.contains("/referrers/") && api || path.contains("/manifests/sha256-");
+            let refused = is_list && hook.load(std::sync::atomic::Ordering::Relaxed);
+            refused.then(|| match status {
+                200 => Reply::ok("{\"manifests\": "),
+                other => Reply::status(other),
+            })
+        });
+        registry.stored().referrers = api;
+        let place = registry.locator("team/app:1.0");
+        let made = document(&sandbox, &["convert", "app.aci", &place, "--reversible"]);
+        let image = made["images"][0]["digest"].as_str().unwrap().to_owned();
+        broken.store(true, std::sync::atomic::Ordering::Relaxed);
+        let field = format!("list of referrers {}", image.replace(':', "-"));
+        let quick = ["--limit", "retries=1", "--retry-delay", "0"];
+        let convert = |from: &str, to: &str, more: &[&str]| -> Vec<String> {
+            let args = [&["convert", from, to, "--overwrite"][..], &quick, more].concat();
+            args.into_iter().map(str::to_owned).collect()
+        };
+        let by_digest = registry.locator(&format!("team/app@{image}"));
+        let copy = registry.locator("copy/app:1.0");
+        for from in [&place, &by_digest] {
+            for to in [
+                "aci:x.aci",
+                "oci:x",
+                "dir:x-dir",
+                "docker-archive:x.tar",
+                &copy,
+            ] {
+                let args = convert(from, to, &[]);
+                let args: Vec<&str> = args.iter().map(String::as_str).collect();
+                let _ = fs::remove_dir_all(sandbox.path("x-dir"));
+                // An image without its list can be stored by a registry that answers, and by no other.
+                let told: Value = document(&sandbox, &args);
+                let count = losses(&told).iter().filter(|it| **it == field).count();
+                assert_eq!(count, 1, "{api} {status} {to}: {told}");
+            }
+            let args = convert(from, "aci:y.aci", &["--strict"]);
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            sandbox.fails(&args, 3, &[&field]);
+            let args = convert(from, "aci:y.aci", &["--exact"]);
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            sandbox.fails(&args, 4, &[&field]);
+            assert!(!sandbox.path("y.aci").exists());
+            let verify = [&["verify", from.as_str()][..], &quick].concat();
+            assert!(!sandbox.run(&verify).status.success());
+        }
+        // A push would replace the list, and is refused.
+        if !api {
+            let args = convert("app.aci", &place, &["--reversible"]);
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            assert!(!sandbox.run(&args).status.success());
+        }
+        // A migration tries again, and makes nothing anew.
+        let quick = [&["migrate", place.as_str(), "aci:moved/"][..], &quick].concat();
+        let migrated = || {
+            let output = sandbox.run(&quick);
+            let file = sandbox.path("moved/example.com-app-1.0-linux-amd64.aci");
+            (
+                output.status.success(),
+                file.exists().then(|| image_id(&file)),
+            )
+        };
+        assert_eq!(migrated(), (false, None));
+        broken.store(false, std::sync::atomic::Ordering::Relaxed);
+        let id = image_id(&sandbox.path("app.aci"));
+        assert_eq!(migrated(), (true, Some(id.clone())));
+        broken.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(migrated(), (false, Some(id)));
+        broken.store(false, std::sync::atomic::Ordering::Relaxed);
+        sandbox.ok(&["convert", &place, "aci:back.aci", "--exact"]);
+        let ids = ["app.aci", "back.aci"].map(|file| image_id(&sandbox.path(file)));
+        assert_eq!(ids[0], ids[1]);
+    }
+}
+
+/// H9j.
+#[test]
+fn a_migration_and_a_site_tell_a_removed_signature() {
+    let sandbox = Sandbox::new();
+    app(&sandbox);
+    sandbox.ok(&["aci-to-oci", "app.aci", "plain"]);
+    let asc = sandbox.path("back/example.com-app-1.0-linux-amd64.aci.asc");
+    sandbox.ok(&["oci-to-aci", "plain", "back"]);
+    fs::write(asc.with_extension(""), "other bytes").unwrap();
+    fs::write(&asc, "stale").unwrap();
+    let args = ["migrate", "plain", "aci:back/", "--overwrite", "--json"];
+    let told: Value = serde_json::from_str(&sandbox.ok(&args)).unwrap();
+    let outcomes = json!({ "images": told["images"][0]["outcomes"] });
+    assert!(
+        warnings(&outcomes).contains(&"signature-removed".to_owned()),
+        "{told}"
+    );
+    assert!(!asc.exists());
+
+    let asc = sandbox.path("site/aci/example.com/app/1.0-linux-amd64.aci.asc");
+    sandbox.ok(&["publish", "app.aci", "site", "--host", "example.com"]);
+    assert!(asc.exists());
+    let args = [
+        "publish",
+        "plain",
+        "site",
+        "--host",
+        "example.com",
+        "--json",
+    ];
+    let told: Value = serde_json::from_str(&sandbox.ok(&args)).unwrap();
+    assert!(
+        warnings(&told).contains(&"signature-removed".to_owned()),
+        "{told}"
+    );
+    assert!(!asc.exists());
+}
