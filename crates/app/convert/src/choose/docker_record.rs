@@ -93,8 +93,16 @@ fn opened(
 ) -> Result<(ArchiveRecord, Vec<Layer>)> {
     let blob = find_blob(bundle, &record.record, &env.limits)?;
     let opened = ArchiveRecord::open(blob.open()?, &env.limits, "header")?;
-    let found = &opened.header().digest;
-    equal("the digest of the archive", &record.original, found)?;
+    let header = opened.header();
+    equal(
+        "the digest of the archive",
+        &record.original,
+        &header.digest,
+    )?;
+    if header.composed != record.composed {
+        let message = "the record has a digest of another kind than the artifact says";
+        return Err(Error::new(Code::Mismatch, message));
+    }
     let (mut layers, mut uses) = (Vec::new(), Vec::new());
     for part in &opened.header().layers {
         let own = |layer: &&Layer| layer.diff_id == Some(part.diff_id);

@@ -12,8 +12,10 @@ use imgconv_model::{Child, Code, Digest, Error, FormatId, Limits, Opaque, Result
 
 use super::node::{ImageNode, Node};
 
-/// The annotation with the digest of the original: the SHA-256 of the archive's tar, or the digest by which
-/// registries served the manifest.
+/// The annotation with the composed digest of an archive, which its record has too.
+pub const IDENTITY: &str = "imgconv.reversal.identity";
+/// The annotation with the digest of the original: the digest by which registries served the manifest, or the SHA-256 of
+/// the tar of an archive, if its record has version 1.
 pub const DIGEST: &str = "imgconv.reversal.digest";
 /// The annotation with the names of the image in the archive, separated by spaces.
 pub const NAMES: &str = "imgconv.reversal.names";
@@ -82,6 +84,8 @@ pub struct DockerRecord {
     pub record: Child,
     /// The digest of the original.
     pub original: Digest,
+    /// Whether the digest is the composed one of an archive, and not that of its tar.
+    pub composed: bool,
     /// The names of the image in the archive.
     pub names: Vec<String>,
     /// The media type of the manifest.
@@ -116,12 +120,16 @@ impl DockerRecord {
             let text = |key: &str| annotations.get(key).cloned();
             let needed = |key: &str| text(key).ok_or_else(|| lacks(&format!("annotation {key}")));
             let names = text(NAMES).unwrap_or_default();
+            let identity = text(IDENTITY).filter(|_| kind == Kind::Archive);
+            let composed = identity.is_some();
+            let original = identity.map_or_else(|| needed(DIGEST), Ok)?;
             Ok(Self {
                 kind,
                 digest: child.digest,
                 subject: opaque.subject.ok_or_else(|| lacks("subject"))?,
                 record: record.ok_or_else(|| lacks("blob of the record"))?,
-                original: Digest::parse(&needed(DIGEST)?)?,
+                original: Digest::parse(&original)?,
+                composed,
                 names: names.split_whitespace().map(str::to_owned).collect(),
                 media_type: match kind {
                     Kind::Archive => String::new(),

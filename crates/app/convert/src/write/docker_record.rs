@@ -1,19 +1,12 @@
 //! Recording old docker images beside the OCI images that they become, and restoring them.
 
-use std::{
-    io::{self, Read},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-};
-
 use imgconv_json::Map;
 use imgconv_manifest::media_type::WHOLE_ARCHIVE;
 use imgconv_model::{
-    Algorithm, BundleSink, Child, Code, Compression, Counted, Digest, Env, Error, Reader, Result,
-    SealedLayer, WholeArchive, Work,
+    Algorithm, BundleSink, Code, Compression, Counted, Digest, Env, Error, Result, SealedLayer,
+    Work,
 };
-use imgconv_reversal::{Member, Part, archive_digest, record_archive};
-use imgconv_stream::Cancellable;
+use imgconv_reversal::{Member, Part, record_archive};
 
 use super::reversal::{Stored, compression, put, put_artifact};
 use crate::{
@@ -21,7 +14,7 @@ use crate::{
     choose::docker_record::restored_archive,
     plan::data::{DockerKeepsake, PlannedDocker},
     read::{
-        docker_record::{DIGEST, FILE, FILE_DIGEST, Kind, MEDIA_TYPE, NAMES},
+        docker_record::{DIGEST, FILE, FILE_DIGEST, IDENTITY, Kind, MEDIA_TYPE, NAMES},
         node::ImageNode,
     },
 };
@@ -29,34 +22,12 @@ use crate::{
 /// The bytes of an archive that a record may hold before the user is told, beside a share of the archive.
 const LARGE: u64 = 4 << 20;
 
-/// Runs work that reads the layers of an archive, and computes the digest of the whole archive in the meantime, unless
-/// the user wants no second thread.
-pub(super) fn hashed_beside<T>(
-    keepsake: Option<&DockerKeepsake>,
-    env: &Env,
-    work: impl FnOnce() -> Result<T>,
-) -> Result<(T, Option<Digest>)> {
-    let Some(DockerKeepsake::Archive(whole, _)) = keepsake else {
-        return Ok((work()?, None));
-    };
-    let failed = AtomicBool::new(false);
-    if env.jobs < 2 {
-        return Ok((work()?, Some(hashed(whole, &failed, env)?)));
-    }
-    thread::scope(|scope| {
-        let hashing = scope.spawn(|| hashed(whole, &failed, env));
-        let done = work().inspect_err(|_| failed.store(true, Ordering::Relaxed));
-        let hashed = hashing.join().expect("reading an archive does not panic");
-        Ok((done?, Some(hashed?)))
-    })
-}
-
-/// Stores the record of an old docker image. `digest` is that of the whole archive.
+/// Stores the record of an old docker image.
 pub(super) fn store(
     sink: &dyn BundleSink,
     record: RecordOf<'_>,
     sealed: &[SealedLayer],
-    (keepsake, digest): (&DockerKeepsake, Option<Digest>),
+    keepsake: &DockerKeepsake,
     env: &Env,
 ) -> Result<Stored> {
     let mut annotations = Map::new();
@@ -73,15 +44,13 @@ pub(super) fn store(
                 );
                 env.notes.warn("large-record", "the archive", message);
             }
-            let digest = digest.map_or_else(|| hashed(whole, &AtomicBool::default(), env), Ok)?;
             let tar = whole.tar.bytes.positioned()?.ok_or_else(|| {
                 let message = "the archive can't be read by position, so there is no record of it";
                 Error::new(Code::Unsupported, message)
             })?;
-            let known = (length, digest);
             let (header, reader, _) =
-                record_archive(&*tar, known, &members, whole.compression, env)?;
-            note(DIGEST, &header.digest.to_string());
+                record_archive(&*tar, length, &members, whole.compression, env)?;
+            note(IDENTITY, &header.digest.to_string());
             note(NAMES, &whole.names.join(" "));
             if let Some(file) = file {
                 note(FILE, file);
@@ -100,26 +69,6 @@ pub(super) fn store(
     };
     let kind = kind.artifact_type();
     put_artifact(sink, kind, record.subject, &[&stored], annotations)
-}
-
-/// Computes the digest of an archive, unless other work fails.
-fn hashed(whole: &WholeArchive, failed: &AtomicBool, env: &Env) -> Result<Digest> {
-    let size = whole.tar.facts.size;
-    let work = Work::begin("the archive", Counted::Result, size, env);
-    let tar = Stopped(work.reading(whole.tar.open()?), failed);
-    archive_digest(Cancellable::new(tar, env))
-}
-
-/// Bytes that are read until other work has failed.
-struct Stopped<'a>(Reader, &'a AtomicBool);
-
-impl Read for Stopped<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        match self.1.load(Ordering::Relaxed) {
-            true => Err(io::ErrorKind::BrokenPipe.into()),
-            false => self.0.read(out),
-        }
-    }
 }
 
 /// The layers of an archive that need not be in its record, by rising offsets.
@@ -152,13 +101,5 @@ pub(super) fn restore(
     let archive = restored_archive(record, *bundle, &node.image, env)?;
     let work = Work::begin("the archive", Counted::Result, Some(archive.size), env);
     let put = put(sink, WHOLE_ARCHIVE, work.reading(archive.open()?), env)?;
-    let Child { digest, size, .. } = put;
-    match digest == record.original {
-        true => Ok((digest, size)),
-        false => Err(Error::mismatch(
-            "the digest of the archive",
-            record.original,
-            digest,
-        )),
-    }
+    Ok((put.digest, put.size))
 }

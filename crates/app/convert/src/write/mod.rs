@@ -10,10 +10,7 @@ mod streams;
 mod told;
 mod users;
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeSet,
-};
+use std::{cell::RefCell, collections::BTreeSet};
 
 use imgconv_manifest::find_blob;
 use imgconv_model::{Algorithm, Child, Digest, Document, Env, Error, Layer, Result, SealedLayer};
@@ -52,7 +49,6 @@ pub fn write<'s>(
                 request,
                 stored: RefCell::default(),
                 known,
-                hashed: Cell::default(),
             };
             let mut assembled = documents(roots, &plan.left_behind, request, &written)?;
             assembled.stored = written.stored.into_inner();
@@ -82,8 +78,6 @@ struct Written<'a> {
     stored: RefCell<BTreeSet<(Digest, u64)>>,
     /// The layers that progress has told.
     known: RefCell<told::Known>,
-    /// The digest of the archive whose layers were written last, if a record keeps the archive.
-    hashed: Cell<Option<Digest>>,
 }
 
 impl Output for Written<'_> {
@@ -111,11 +105,7 @@ impl Output for Written<'_> {
         };
         let aci = node.aci.as_ref().filter(|_| planned.reversal.is_some());
         let Some(aci) = aci else {
-            let work = || run(layers);
-            let (sealed, digest) =
-                docker_record::hashed_beside(planned.docker.as_ref(), env, work)?;
-            self.hashed.set(digest);
-            return Ok((sealed, None));
+            return Ok((run(layers)?, None));
         };
         let recording = reversal::Recording::new(aci, layers, env);
         let sealed = run(recording.layers())?;
@@ -141,8 +131,7 @@ impl Output for Written<'_> {
         keepsake: &DockerKeepsake,
         env: &Env,
     ) -> Result<Option<(Child, u64)>> {
-        let kept = (keepsake, self.hashed.take());
-        let stored = docker_record::store(self.destination.sink, record, sealed, kept, env)?;
+        let stored = docker_record::store(self.destination.sink, record, sealed, keepsake, env)?;
         self.stored.borrow_mut().extend(stored.blobs);
         Ok(Some((stored.artifact, stored.size)))
     }
