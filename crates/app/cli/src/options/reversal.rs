@@ -18,7 +18,7 @@ pub(crate) struct Reversal {
     /// damaged record, and 1 without one.
     #[arg(long, hide_short_help = true)]
     pub(crate) exact: bool,
-    /// To ACI: the ACI to restore, if the image was made of several
+    /// To ACI, docker archive: the original to restore, if several
     #[arg(long, value_name = "NAME|IMAGE-ID", hide_short_help = true)]
     pub(crate) record: Option<String>,
 }

@@ -1,6 +1,8 @@
 //! Artifacts with which an image becomes the old docker image again that it was made of: a file of `docker save`
 //! from before Docker 1.10, or a manifest of schema 1 (`docs/reversal.md`).
 
+use std::collections::BTreeSet;
+
 use imgconv_json::{Object, parse};
 use imgconv_manifest::{
     descriptor,
@@ -19,6 +21,9 @@ pub const IDENTITY: &str = "imgconv.reversal.identity";
 pub const DIGEST: &str = "imgconv.reversal.digest";
 /// The annotation with the names of the image in the archive, separated by spaces.
 pub const NAMES: &str = "imgconv.reversal.names";
+/// The annotation with the digests of the manifests of all images of an archive of several, in the order of the archive,
+/// separated by spaces.
+pub const IMAGES: &str = "imgconv.reversal.images";
 /// The annotation with the SHA-256 of the manifest with its signatures.
 pub const FILE_DIGEST: &str = "imgconv.reversal.file-digest";
 /// The annotation with the media type of the manifest.
@@ -88,6 +93,8 @@ pub struct DockerRecord {
     pub composed: bool,
     /// The names of the image in the archive.
     pub names: Vec<String>,
+    /// The manifests of all images of the archive, in its order; the subject is among them.
+    pub images: Vec<Digest>,
     /// The media type of the manifest.
     pub media_type: String,
     /// The SHA-256 of the manifest with its signatures.
@@ -120,13 +127,16 @@ impl DockerRecord {
             let text = |key: &str| annotations.get(key).cloned();
             let needed = |key: &str| text(key).ok_or_else(|| lacks(&format!("annotation {key}")));
             let names = text(NAMES).unwrap_or_default();
+            let subject = opaque.subject.ok_or_else(|| lacks("subject"))?;
+            let images = text(IMAGES).filter(|_| kind == Kind::Archive);
             let identity = text(IDENTITY).filter(|_| kind == Kind::Archive);
             let composed = identity.is_some();
             let original = identity.map_or_else(|| needed(DIGEST), Ok)?;
             Ok(Self {
                 kind,
                 digest: child.digest,
-                subject: opaque.subject.ok_or_else(|| lacks("subject"))?,
+                subject,
+                images: images.map_or_else(|| Ok(vec![subject]), |text| listed(&text, &subject))?,
                 record: record.ok_or_else(|| lacks("blob of the record"))?,
                 original: Digest::parse(&original)?,
                 composed,
@@ -145,6 +155,20 @@ impl DockerRecord {
         read()
             .map(Some)
             .map_err(|error| error.at(field(child, kind)))
+    }
+}
+
+/// Reads the list of the images of an archive. Its length is bounded by that of the manifest.
+fn listed(text: &str, subject: &Digest) -> Result<Vec<Digest>> {
+    let images = text.split_whitespace().map(Digest::parse);
+    let images = images.collect::<Result<Vec<Digest>>>()?;
+    let bad = |message: &str| Err(Error::new(Code::BadManifest, format!("{IMAGES} {message}")));
+    if images.iter().collect::<BTreeSet<&Digest>>().len() != images.len() {
+        return bad("lists an image twice");
+    }
+    match images.contains(subject) {
+        true => Ok(images),
+        false => bad("does not list the image that the artifact is about"),
     }
 }
 

@@ -21,11 +21,11 @@ pub use self::destination::Destination;
 use crate::{
     assemble::{
         Known, documents,
-        output::{Assembled, Output, RecordOf},
+        output::{ArchiveImage, Assembled, Output, RecordOf},
     },
     choose::request::Request,
     plan::data::{
-        DockerKeepsake, Keepsake, Outputs, Plan, PlannedArtifact, PlannedDocker, PlannedImage,
+        Keepsake, KeptArchive, Outputs, Plan, PlannedArtifact, PlannedDocker, PlannedImage,
     },
     read::node::{ImageNode, semantics},
 };
@@ -124,28 +124,40 @@ impl Output for Written<'_> {
         Ok((stored.artifact, stored.size))
     }
 
-    fn docker_record(
+    fn manifest_record(
         &self,
-        record: RecordOf<'_>,
-        sealed: &[SealedLayer],
-        keepsake: &DockerKeepsake,
-        env: &Env,
+        subject: &Child,
+        manifest: (&Document, &Digest),
     ) -> Result<Option<(Child, u64)>> {
-        let stored = docker_record::store(self.destination.sink, record, sealed, keepsake, env)?;
+        let (sink, env) = (self.destination.sink, self.request.env);
+        let stored = docker_record::store_manifest(sink, subject, manifest, env)?;
         self.stored.borrow_mut().extend(stored.blobs);
         Ok(Some((stored.artifact, stored.size)))
     }
 
-    fn whole(
+    fn archive_record(
         &self,
-        exact: &PlannedDocker<'_>,
-        node: &ImageNode,
+        kept: &KeptArchive,
+        images: &[&ArchiveImage],
         env: &Env,
-    ) -> Result<(Digest, u64)> {
+    ) -> Result<Option<(Vec<Child>, u64)>> {
+        let stored = docker_record::store_archive(self.destination.sink, kept, images, env)?;
+        let size = stored.first().map_or(0, |stored| stored.size);
+        let (mut artifacts, mut blobs) = (Vec::new(), self.stored.borrow_mut());
+        for stored in stored {
+            blobs.extend(stored.blobs);
+            artifacts.push(stored.artifact);
+        }
+        Ok(Some((artifacts, size)))
+    }
+
+    fn whole(&self, exact: &PlannedDocker<'_>, env: &Env) -> Result<(Digest, u64)> {
         let (sink, request) = (self.destination.sink, self.request);
-        let restored = docker_record::restore(sink, exact, node, env)?;
+        let restored = docker_record::restore(sink, exact, env)?;
         self.stored.borrow_mut().insert(restored);
-        self.known.borrow_mut().done(&node.image, request.env);
+        for node in &exact.images {
+            self.known.borrow_mut().done(&node.image, request.env);
+        }
         Ok(restored)
     }
 
@@ -163,6 +175,7 @@ impl Output for Written<'_> {
             child,
             kind: _,
             bundle,
+            images: _,
         } = planned;
         // The document comes before the blobs: a blob of an unknown type is among its own blobs.
         if let Some(document) = &opaque.document {
