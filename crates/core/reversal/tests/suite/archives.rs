@@ -224,7 +224,7 @@ fn a_changed_record_of_an_archive_never_gives_other_bytes() {
         let made = &samples[round % samples.len()];
         let mut record = made.record.clone();
         // Half of the changes are in the header.
-        let split = if round / samples.len() % 2 == 0 {
+        let split = if (round / samples.len()).is_multiple_of(2) {
             64 + 4 * 40
         } else {
             record.len()
