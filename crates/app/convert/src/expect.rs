@@ -15,7 +15,7 @@ use imgconv_stream::digest;
 use crate::{
     assemble::{
         Known, documents,
-        output::{Assembled, Item, Output, RecordOf, nothing, squash_layers},
+        output::{ArchiveImage, Assembled, Item, Output, RecordOf, nothing, squash_layers},
         stream::{Fate, item},
     },
     choose::{
@@ -24,7 +24,7 @@ use crate::{
     },
     outcome::{PlannedDocument, PlannedLayer, PlannedOutcome},
     plan::data::{
-        DockerKeepsake, Keepsake, Outputs, Plan, PlannedArtifact, PlannedDocker, PlannedExact,
+        Keepsake, KeptArchive, Outputs, Plan, PlannedArtifact, PlannedDocker, PlannedExact,
         PlannedImage, PlannedStream, StreamStep,
     },
     plan::streams::encoding,
@@ -78,18 +78,21 @@ impl Output for Expected<'_> {
         unreachable!("only layers that are written give a record")
     }
 
-    fn docker_record(
-        &self,
-        _: RecordOf<'_>,
-        _: &[SealedLayer],
-        _: &DockerKeepsake,
-        _: &Env,
-    ) -> Result<Option<(Child, u64)>> {
+    fn manifest_record(&self, _: &Child, _: (&Document, &Digest)) -> Result<Option<(Child, u64)>> {
         Ok(None)
     }
 
-    fn whole(&self, exact: &PlannedDocker<'_>, _: &ImageNode, _: &Env) -> Result<(Digest, u64)> {
-        Ok((exact.record.original, 0))
+    fn archive_record(
+        &self,
+        _: &KeptArchive,
+        _: &[&ArchiveImage],
+        _: &Env,
+    ) -> Result<Option<(Vec<Child>, u64)>> {
+        Ok(None)
+    }
+
+    fn whole(&self, exact: &PlannedDocker<'_>, _: &Env) -> Result<(Digest, u64)> {
+        Ok((exact.records[0].original, 0))
     }
 
     fn document(&self, document: &Document, algorithm: Algorithm) -> Result<Child> {

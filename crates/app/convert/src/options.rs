@@ -66,7 +66,8 @@ pub struct Options {
     pub reversible: bool,
     /// To an ACI or an old docker image: refuse an image that does not become the very one that it was made of.
     pub exact: bool,
-    /// To ACI: of the records of several ACIs, the one with that file name or image ID, which may be the start of one.
+    /// To an ACI or a docker archive: of the records of several originals, the one with that file name or image ID (of an
+    /// archive, its digest), which may be the start of one.
     pub record: Option<String>,
     /// To ACI: the written ACIs get new signatures, so an old one that does not fit the new file is left out.
     pub signs_anew: bool,

@@ -82,8 +82,8 @@ pub struct ReversalInspection {
     /// The kind of the original: `aci`, `docker-save` for a docker archive from before Docker 1.10, or `schema1` for
     /// a manifest of schema 1.
     pub kind: String,
-    /// The image ID of the ACI, the SHA-256 of the archive's tar, or the digest by which registries served the
-    /// manifest.
+    /// The image ID of the ACI, the composed digest of the archive (or the SHA-256 of its tar, if the record has version 1),
+    /// or the digest by which registries served the manifest.
     pub image_id: String,
     /// The name of the file that the original was.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,19 +8,22 @@ use imgconv_convert::{
         restored::check_restored,
     },
     read::{
-        docker_record::{self, Kind},
+        docker_record::{self, DockerRecord, Kind},
         node::ImageNode,
         reversal,
         root::SourceRoot,
     },
 };
 use imgconv_locate::locator::Locator;
-use imgconv_model::{Child, Digest, Env, Result};
+use imgconv_model::{Child, Digest, Env, Error, Result};
 
 use crate::verdict::{Finding, Part, Verdict};
 
 /// An image with the root that leads to it.
 type Subject<'s> = (&'s SourceRoot<'s>, &'s ImageNode);
+
+/// The artifacts about the images of one archive, with the root that holds the record.
+type Archive<'s> = (&'s SourceRoot<'s>, Vec<DockerRecord>);
 
 /// Restores every original, and compares it with the image that its record is about.
 ///
@@ -64,18 +67,34 @@ pub(crate) fn check(
             work().map_err(|error| error.at(format!("record {}", record.record.digest)))
         },
     )?;
+    // An archive of several images is restored once.
+    let mut archives: Vec<Archive<'_>> = Vec::new();
+    let is_archive = |record: &DockerRecord| record.kind == Kind::Archive;
+    let (of_archives, manifests): (Vec<_>, Vec<_>) =
+        (docker.into_iter()).partition(|(_, _, read)| read.as_ref().is_ok_and(is_archive));
+    for (at, child, record) in of_archives {
+        let Ok(record) = record else { continue };
+        if !checking.checked.insert(child.digest) {
+            continue;
+        }
+        let is_same = |one: &&mut Archive<'_>| {
+            let of = |record: &DockerRecord| (record.record.digest, record.original);
+            of(&one.1[0]) == of(&record) && one.1[0].images == record.images
+        };
+        match archives.iter_mut().find(is_same) {
+            Some((_, records)) => records.push(record),
+            None => archives.push((&found[at], vec![record])),
+        }
+    }
+    for (root, records) in archives {
+        checking.archive(root, &records)?;
+    }
     checking.each(
-        docker,
+        manifests,
         |record| record.subject,
         |record, holder, (root, image)| {
-            let (holder, image) = (holder.holder(), &image.image);
-            match record.kind {
-                Kind::Archive => restored_archive(record, holder, image, env).map(drop),
-                Kind::Schema1 => {
-                    let places = (holder, root.holder());
-                    restored_manifest(record, places, image, env).map(drop)
-                }
-            }
+            let places = (holder.holder(), root.holder());
+            restored_manifest(record, places, &image.image, env).map(drop)
         },
     )
 }
@@ -91,6 +110,39 @@ struct Checking<'a, 's> {
 }
 
 impl<'s> Checking<'_, 's> {
+    /// Restores an archive, and compares it with all of its images.
+    fn archive(&mut self, root: &SourceRoot<'s>, records: &[DockerRecord]) -> Result<()> {
+        self.env.check_cancelled()?;
+        let images = records[0].images.iter();
+        let images = images.map(|image| self.subjects.get(image).map(|one| one.1).ok_or(*image));
+        match images.collect::<Result<Vec<&ImageNode>, Digest>>() {
+            Ok(images) => {
+                let restored = restored_archive(records, root.holder(), &images, self.env);
+                if let Err(error) = restored {
+                    self.problem(error, root);
+                }
+            }
+            Err(image) => self.absent(&image, root),
+        }
+        Ok(())
+    }
+
+    /// Warns about a record whose image is not here.
+    fn absent(&mut self, image: &Digest, root: &SourceRoot<'s>) {
+        let message =
+            format!("the image {image} of the record is not here, so the record was not checked");
+        self.verdict.warnings.push(Finding {
+            code: "record-without-image".to_owned(),
+            at: root.text.clone(),
+            message,
+        });
+    }
+
+    fn problem(&mut self, error: Error, root: &SourceRoot<'s>) {
+        let error = error.at(&*root.text);
+        self.verdict.problem(&error, self.locator, Part::Below);
+    }
+
     /// Checks records of one kind, each once.
     fn each<T>(
         &mut self,
@@ -111,21 +163,13 @@ impl<'s> Checking<'_, 's> {
             let checked = match known {
                 Ok((record, Ok(subject))) => restore(&record, root, *subject),
                 Ok((_, Err(subject))) => {
-                    let message = format!(
-                        "the image {subject} of the record is not here, so the record was not checked"
-                    );
-                    self.verdict.warnings.push(Finding {
-                        code: "record-without-image".to_owned(),
-                        at: root.text.clone(),
-                        message,
-                    });
+                    self.absent(&subject, root);
                     Ok(())
                 }
                 Err(error) => Err(error),
             };
             if let Err(error) = checked {
-                let error = error.at(&*root.text);
-                self.verdict.problem(&error, self.locator, Part::Below);
+                self.problem(error, root);
             }
         }
         Ok(())

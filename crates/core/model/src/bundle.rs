@@ -234,17 +234,26 @@ pub trait Whole: fmt::Debug {
     fn whole(&self, root: &Digest) -> Result<Option<WholeArchive>>;
 }
 
-/// The bytes of an archive, and the places of the layers of an image in it.
+/// The bytes of an archive, and the images in it.
 #[derive(Clone, Debug)]
 pub struct WholeArchive {
     /// The archive, uncompressed; its size is known.
     pub tar: Blob,
     /// The compression that the file has.
     pub compression: Compression,
+    /// The different images that the archive lists, in its order.
+    pub images: Vec<WholeImage>,
+    /// The ids of listed images that can't be read.
+    pub unreadable: Vec<String>,
+}
+
+/// An image in an archive that is kept as a whole.
+#[derive(Clone, Debug)]
+pub struct WholeImage {
+    /// The digest of the image's root document.
+    pub root: Digest,
     /// Offset and size of each layer of the image as it is stored, the lowest layer first.
     pub layers: Vec<(u64, u64)>,
-    /// The number of different images that the archive lists.
-    pub images: usize,
     /// The names of the image, as the archive's kind spells them.
     pub names: Vec<String>,
 }

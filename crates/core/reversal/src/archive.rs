@@ -2,10 +2,13 @@
 //!
 //! An archive of images (`docker save` before Docker 1.10) has its layers in any order, and may have a layer
 //! more than once. So a record lists the layers by their digests, and an instruction takes a whole one. The
-//! record is hostile input: every number is checked before it is used, the memory is fixed, and the end of the
-//! tar is reported only if its SHA-256 is that of the header.
+//! record is hostile input: every number is checked before it is used, and the memory is fixed. The last byte of the
+//! tar is given only after everything was compared: the record itself with the composed digest of the header, and
+//! each layer with its diff ID. Version 1 has the SHA-256 of the tar in place of the composed digest; such records
+//! are read, and not made.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt,
     io::{self, BufRead as _, BufReader, Cursor, Read},
     ops::Range,
@@ -14,7 +17,7 @@ use std::{
 use imgconv_model::{
     Algorithm, Code, Compression, Digest, Env, Error, Facts, Limits, ReadAt, Reader, Result,
 };
-use imgconv_stream::{Decoder, HashingReader, Level, PieceEncoder, Verified};
+use imgconv_stream::{Decoder, Hasher, Level, PieceEncoder, Verified};
 
 use crate::{
     header::{COMPRESSIONS, code},
@@ -26,7 +29,9 @@ use crate::{
 /// The first bytes of a record.
 const MAGIC: [u8; 8] = *b"\x89SAVREV\n";
 /// The version of the format.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// The version whose digest is that of the tar.
+const OF_TAR: u16 = 1;
 /// The bytes of the header in front of the list of layers.
 const SIZE: usize = 64;
 /// The bytes of one layer in the list.
@@ -48,8 +53,11 @@ fn most_held(size: u64) -> u64 {
 /// The facts about a record of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchiveHeader {
-    /// The SHA-256 of the tar.
+    /// The digest by which the record names its archive.
     pub digest: Digest,
+    /// Whether the digest is composed of the layers' digests and of the other bytes, as in version 2; or else it is the
+    /// SHA-256 of the tar.
+    pub composed: bool,
     /// The bytes of the tar.
     pub length: u64,
     /// The compression that the file of the tar had. The way back does not promise it.
@@ -67,6 +75,15 @@ pub struct Part {
     pub size: u64,
 }
 
+impl Part {
+    fn to_bytes(self) -> [u8; LAYER] {
+        let mut bytes = [0; LAYER];
+        bytes[..32].copy_from_slice(self.diff_id.hash());
+        bytes[32..].copy_from_slice(&self.size.to_le_bytes());
+        bytes
+    }
+}
+
 /// A layer in an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -81,15 +98,14 @@ impl ArchiveHeader {
         let mut bytes = vec![0; SIZE];
         let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
         put(0, &MAGIC);
-        put(8, &VERSION.to_le_bytes());
+        let version = if self.composed { VERSION } else { OF_TAR };
+        put(8, &version.to_le_bytes());
         put(10, &[code(&COMPRESSIONS, &self.compression)]);
-        let count = u32::try_from(self.layers.len()).unwrap_or(u32::MAX);
-        put(12, &count.to_le_bytes());
+        put(12, &place(self.layers.len()).to_le_bytes());
         put(16, &self.length.to_le_bytes());
         put(32, self.digest.hash());
         for layer in &self.layers {
-            bytes.extend_from_slice(layer.diff_id.hash());
-            bytes.extend_from_slice(&layer.size.to_le_bytes());
+            bytes.extend_from_slice(&layer.to_bytes());
         }
         bytes
     }
@@ -107,8 +123,8 @@ impl ArchiveHeader {
             return Err(bad("the bytes are no record of an archive"));
         }
         let version = u16::from_le_bytes([bytes[8], bytes[9]]);
-        if version != VERSION {
-            let message = format!("the record has version {version}, expected {VERSION}");
+        if !(OF_TAR..=VERSION).contains(&version) {
+            let message = format!("the record has version {version}, expected at most {VERSION}");
             return Err(Error::new(Code::Unsupported, message)
                 .hint("a newer imgconv may read it; without the record the archive is made anew"));
         }
@@ -119,7 +135,7 @@ impl ArchiveHeader {
             let what = format!("the {count} layers of the record");
             return Err(Limits::exceeded("layers", limits.layers, what));
         }
-        let mut layers: Vec<Part> = Vec::new();
+        let (mut layers, mut known): (Vec<Part>, _) = (Vec::new(), BTreeSet::new());
         for _ in 0..count {
             let mut one = [0; LAYER];
             source.read_exact(&mut one).map_err(ended)?;
@@ -128,8 +144,7 @@ impl ArchiveHeader {
                 diff_id: Digest::new(Algorithm::Sha256, &one[..32]),
                 size: u64::from_le_bytes(part(&one[32..])),
             };
-            let known = layers.iter().any(|one| one.diff_id == layer.diff_id);
-            if known || layer.size == 0 {
+            if !known.insert(layer.diff_id) || layer.size == 0 {
                 return Err(bad(
                     "the header lists a layer twice, or a layer without bytes",
                 ));
@@ -138,6 +153,7 @@ impl ArchiveHeader {
         }
         let header = Self {
             digest: Digest::new(Algorithm::Sha256, &bytes[32..64]),
+            composed: version == VERSION,
             length: u64::from_le_bytes(part(&bytes[16..24])),
             compression,
             layers,
@@ -157,54 +173,96 @@ fn part<const N: usize>(bytes: &[u8]) -> [u8; N] {
     out
 }
 
-/// Computes the digest by which a record names its archive. `tar` is the whole uncompressed archive.
-///
-/// # Errors
-/// If the archive can't be read.
-pub fn archive_digest(tar: impl Read) -> Result<Digest> {
-    let (digests, _) = HashingReader::new(tar, &[Algorithm::Sha256])
-        .finish()
-        .map_err(Error::from_io)?;
-    Ok(digests[0])
+/// The composed digest of an archive: the SHA-256 over the header's facts, and for each layer and the end of the tar
+/// the bytes in front of it, their number, and the place of the layer. So the digest depends neither on the compression of the
+/// record nor on how its runs of bytes are cut.
+struct Composed {
+    hasher: Hasher,
+    /// The bytes since the last layer.
+    run: u64,
 }
 
-/// Makes the record of an archive. `tar` is the whole uncompressed archive of `length` bytes, with that
-/// digest; `members` are the layers that need not be in the record, by rising offsets. Neither the digest nor the
-/// layers are read again: `tar` has to refuse bytes that changed since. Returns the header, the record and its size.
+impl Composed {
+    fn begin(length: u64, layers: &[Part]) -> Self {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(&MAGIC);
+        hasher.update(&VERSION.to_le_bytes());
+        hasher.update(&length.to_le_bytes());
+        hasher.update(&place(layers.len()).to_le_bytes());
+        for layer in layers {
+            hasher.update(&layer.to_bytes());
+        }
+        Self { hasher, run: 0 }
+    }
+
+    fn literal(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.run += bytes.len() as u64;
+    }
+
+    /// Notes a layer by its place, counted from 1; the end of the tar has the place 0.
+    fn layer(&mut self, place: u32) {
+        self.hasher.update(&self.run.to_le_bytes());
+        self.hasher.update(&place.to_le_bytes());
+        self.run = 0;
+    }
+
+    fn finish(mut self) -> Digest {
+        self.layer(0);
+        self.hasher.finish()
+    }
+}
+
+/// A place in the list of layers. Longer lists than 2^32 are not read or made.
+fn place(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
+}
+
+/// Makes the record of an archive. `tar` is the whole uncompressed archive of `length` bytes; `members` are the layers
+/// that need not be in the record, by rising offsets. The layers are not read: the caller knows that their bytes have these
+/// digests, and `tar` has to refuse bytes that changed since. Returns the header, the record and its size.
 ///
 /// # Errors
 /// [`Code::BadManifest`] if layers overlap or end behind the archive, [`Code::Unsupported`] for so many bytes of no
 /// layer that no reader takes the record, and the errors of reading.
 pub fn record_archive(
     tar: &dyn ReadAt,
-    (length, digest): (u64, Digest),
+    length: u64,
     members: &[Member],
     compression: Compression,
     env: &Env,
 ) -> Result<(ArchiveHeader, Reader, u64)> {
-    let mut maker = Maker {
-        tar,
-        held: 0,
-        encoder: PieceEncoder::new(Compression::Zstd, Level::Fast)?,
-        piece: Vec::new(),
-        frames: Spool::new(env.tmpdir.clone()),
-    };
     let misplaced = || {
         let message = "layers of the archive overlap, or have no bytes";
         Error::new(Code::BadManifest, message)
     };
-    let (mut layers, mut position): (Vec<Part>, u64) = (Vec::new(), 0);
-    for member in members {
-        let Member { offset, part } = *member;
-        if offset < position || part.size == 0 {
+    let mut layers: Vec<Part> = Vec::new();
+    let mut places = Vec::with_capacity(members.len());
+    let mut known: BTreeMap<Digest, usize> = BTreeMap::new();
+    for Member { part, .. } in members {
+        let place = *known.entry(part.diff_id).or_insert(layers.len());
+        if place == layers.len() {
+            layers.push(*part);
+        }
+        if layers[place] != *part {
             return Err(misplaced());
         }
-        let known = layers.iter().position(|layer| *layer == part);
-        let place = known.unwrap_or(layers.len());
-        if known.is_none() {
-            layers.push(part);
+        places.push(place);
+    }
+    let mut maker = Maker {
+        tar,
+        held: 0,
+        composed: Composed::begin(length, &layers),
+        encoder: PieceEncoder::new(Compression::Zstd, Level::Fast)?,
+        piece: Vec::new(),
+        frames: Spool::new(env.tmpdir.clone()),
+    };
+    let mut position = 0;
+    for (Member { offset, part }, number) in members.iter().zip(places) {
+        if *offset < position || part.size == 0 {
+            return Err(misplaced());
         }
-        maker.literal(position..offset, place as u64 + 1, env)?;
+        maker.literal(position..*offset, place(number + 1), env)?;
         position = offset.checked_add(part.size).ok_or_else(misplaced)?;
     }
     if position > length {
@@ -215,7 +273,8 @@ pub fn record_archive(
     }
     maker.pack()?;
     let header = ArchiveHeader {
-        digest,
+        digest: maker.composed.finish(),
+        composed: true,
         length,
         compression,
         layers,
@@ -238,6 +297,7 @@ struct Maker<'a> {
     tar: &'a dyn ReadAt,
     /// The bytes that the record itself holds.
     held: u64,
+    composed: Composed,
     encoder: PieceEncoder,
     piece: Vec<u8>,
     frames: Spool,
@@ -245,7 +305,7 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     /// Puts bytes of the archive into the record, and then the place of a layer, or 0.
-    fn literal(&mut self, range: Range<u64>, layer: u64, env: &Env) -> Result<()> {
+    fn literal(&mut self, range: Range<u64>, layer: u32, env: &Env) -> Result<()> {
         self.held += range.end - range.start;
         let mut at = range.start;
         loop {
@@ -256,13 +316,17 @@ impl Maker<'_> {
             self.piece.resize(begin + run as usize, 0);
             let read = self.tar.read_exact_at(&mut self.piece[begin..], at);
             read.map_err(Error::from_io)?;
+            self.composed.literal(&self.piece[begin..]);
             at += run;
             let last = at == range.end;
-            number::put(&mut self.piece, if last { layer } else { 0 });
+            number::put(&mut self.piece, if last { u64::from(layer) } else { 0 });
             if self.piece.len() >= PIECE {
                 self.pack()?;
             }
             if last {
+                if layer > 0 {
+                    self.composed.layer(layer);
+                }
                 return Ok(());
             }
         }
@@ -342,21 +406,22 @@ impl ArchiveRecord {
     }
 
     /// Returns the tar, made of the record and of the uncompressed layers, which `open` opens by their position
-    /// in the header. The end of the tar is an error unless its length and its SHA-256 are those of the header.
+    /// in the header. The last bytes of the tar are an error unless the record has the digest of its header, and each
+    /// layer its diff ID and its size. A tar whose record has the tar's own SHA-256 ends with an error if it has another.
     ///
     /// # Errors
     /// [`Code::BadCompression`] if the instructions are not compressed with zstd.
     pub fn rebuild(self, open: OpenLayer) -> Result<Reader> {
         let facts = Facts {
-            digest: Some(self.header.digest),
+            digest: (!self.header.composed).then_some(self.header.digest),
             size: Some(self.header.length),
         };
         let rebuilt = self.instructed(Some(open))?;
         Ok(Box::new(Verified::new(rebuilt, &facts, "the archive")))
     }
 
-    /// Reads all instructions without the layers: a record that passes is well-formed, and may still make another
-    /// archive than its header says.
+    /// Reads all instructions without the layers. A record of version 2 that passes makes the archive that its header
+    /// names, or none; one of version 1 may still make another archive.
     ///
     /// # Errors
     /// The first fault of the record.
@@ -366,7 +431,7 @@ impl ArchiveRecord {
         Ok(())
     }
 
-    /// Returns the tar as the instructions make it, without a check of its digest. Without layers, their bytes are left
+    /// Returns the tar as the instructions make it, without a check of the tar's own digest. Without layers, their bytes are left
     /// out.
     fn instructed(self, open: Option<OpenLayer>) -> Result<Rebuilt> {
         let Self {
@@ -376,7 +441,13 @@ impl ArchiveRecord {
             limits,
             what,
         } = self;
+        let composed = header.composed.then(|| {
+            let composed = Composed::begin(header.length, &header.layers);
+            (header.digest, composed)
+        });
         Ok(Rebuilt {
+            composed,
+            first: 0,
             body: instructions(body, &limits, &what)?,
             open,
             left: header.length,
@@ -399,6 +470,10 @@ struct Rebuilt {
     layers: Vec<Part>,
     /// How often each layer may still be used.
     uses: Vec<u64>,
+    /// The digest that the record has to have, and its state; `None` in version 1, and at the end.
+    composed: Option<(Digest, Composed)>,
+    /// The layers that were used: they are listed in the order of their first use.
+    first: usize,
     /// The bytes of the tar that are still to be made.
     left: u64,
     state: State,
@@ -411,7 +486,9 @@ enum State {
     /// Literal bytes that are left; false if the instruction has none.
     Literal(u64, bool),
     /// The bytes of a layer that are left.
-    Layer(Reader, u64),
+    Layer(Box<Verified<Reader>>, u64),
+    /// The record is refused.
+    Failed,
 }
 
 impl Rebuilt {
@@ -422,10 +499,21 @@ impl Rebuilt {
             match &mut self.state {
                 State::Between if self.left == 0 => {
                     let more = self.body.fill_buf().map_err(Error::from_io)?;
-                    return match more.is_empty() {
-                        true => Ok(0),
-                        false => Err(bad("the record goes on after the end of the tar")),
-                    };
+                    if !more.is_empty() {
+                        return Err(bad("the record goes on after the end of the tar"));
+                    }
+                    if let Some((expected, composed)) = self.composed.take() {
+                        let found = composed.finish();
+                        if self.first != self.layers.len() {
+                            return Err(bad(
+                                "the header lists a layer that the record does not use",
+                            ));
+                        }
+                        if found != expected {
+                            return Err(Error::mismatch("the composed digest", expected, found));
+                        }
+                    }
+                    return Ok(0);
                 }
                 State::Between => {
                     let count = number::get(&mut self.body)?;
@@ -451,6 +539,15 @@ impl Rebuilt {
                     if size > self.left {
                         return Err(large());
                     }
+                    if self.composed.is_some() && place > self.first {
+                        return Err(bad(
+                            "the header lists the layers in another order than the record uses them",
+                        ));
+                    }
+                    self.first = self.first.max(place + 1);
+                    if let Some((_, composed)) = &mut self.composed {
+                        composed.layer(crate::archive::place(place + 1));
+                    }
                     if let Some(uses) = self.uses.get_mut(place) {
                         let left = uses.checked_sub(1);
                         *uses = left.ok_or_else(|| {
@@ -458,7 +555,14 @@ impl Rebuilt {
                         })?;
                     }
                     self.state = match &mut self.open {
-                        Some(open) => State::Layer(open(place)?, size),
+                        Some(open) => {
+                            let facts = Facts {
+                                digest: Some(self.layers[place].diff_id),
+                                size: Some(size),
+                            };
+                            let layer = Verified::new(open(place)?, &facts, "a layer");
+                            State::Layer(Box::new(layer), size)
+                        }
                         None => {
                             self.left -= size;
                             State::Between
@@ -473,28 +577,38 @@ impl Rebuilt {
                     }
                     *left -= read as u64;
                     self.left -= read as u64;
+                    if let Some((_, composed)) = &mut self.composed {
+                        composed.literal(&out[..read]);
+                    }
                     return Ok(read);
                 }
                 State::Layer(layer, left) => {
                     if *left == 0 {
-                        // The layer is read to its end, where its reader verifies the layer.
-                        if layer.read(&mut [0]).map_err(Error::from_io)? != 0 {
-                            return Err(bad("a layer is longer than the header says"));
-                        }
+                        // The layer is read to its end, where it is verified: a longer one is an error there.
+                        let _ = layer.read(&mut [0]).map_err(Error::from_io)?;
                         self.state = State::Between;
                         continue;
                     }
                     let most = fitting(out, *left);
+                    // A layer that is too short is an error at its end.
                     let read = layer.read(&mut out[..most]).map_err(Error::from_io)?;
-                    if read == 0 {
-                        return Err(bad("a layer is shorter than the header says"));
-                    }
                     *left -= read as u64;
                     self.left -= read as u64;
                     return Ok(read);
                 }
+                State::Failed => return Err(bad("the record was refused before")),
             }
         }
+    }
+
+    /// Reads on, and also to the end of the record behind the last bytes of the tar, so that these bytes are given only if
+    /// everything is verified.
+    fn verified(&mut self, out: &mut [u8]) -> Result<usize> {
+        let count = self.advance(out)?;
+        if self.left == 0 && count > 0 {
+            self.advance(&mut [0])?;
+        }
+        Ok(count)
     }
 }
 
@@ -503,7 +617,9 @@ impl Read for Rebuilt {
         if out.is_empty() {
             return Ok(0);
         }
-        self.advance(out)
-            .map_err(|error| error.at(&*self.what).into())
+        self.verified(out).map_err(|error| {
+            self.state = State::Failed;
+            error.at(&*self.what).into()
+        })
     }
 }

@@ -17,9 +17,7 @@ mod read;
 mod spool;
 mod trace;
 
-pub use archive::{
-    ArchiveHeader, ArchiveRecord, Member, OpenLayer, Part, archive_digest, record_archive,
-};
+pub use archive::{ArchiveHeader, ArchiveRecord, Member, OpenLayer, Part, record_archive};
 pub use header::{Copied, Header};
 pub use read::Record;
 pub use trace::{Content, Recorder};

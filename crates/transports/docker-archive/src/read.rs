@@ -10,7 +10,7 @@ use imgconv_manifest::v1_image::Images as _;
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, Limits, ListNotes, Name,
     NamedBlobs, Reader, Report, Result, Root, RootEntry, States, StoredBlobs, TopLevel, Whole,
-    WholeArchive, mark_ambiguous,
+    WholeArchive, WholeImage, mark_ambiguous,
 };
 use imgconv_stream::{Verified, read_to_limit};
 
@@ -236,6 +236,25 @@ impl ArchiveBundle {
         }
     }
 
+    /// Finds the layers of a v1 image; its names are not among the result yet.
+    fn whole_image(&self, root: Digest, walked: &mut u64) -> Result<WholeImage> {
+        let Some(Source::Chain(id)) = self.sources.get(&root) else {
+            let message = format!("there is no v1 image {root}");
+            return Err(Error::new(Code::Missing, message));
+        };
+        let v1 = self.v1();
+        let chain = legacy::chain(v1, id, &self.limits, walked)?;
+        let place = |id: &String| {
+            let found = self.members.resolve(&v1.layer_name(id), false)?;
+            Ok((found.offset, found.size))
+        };
+        Ok(WholeImage {
+            root,
+            layers: chain.ids.iter().map(place).collect::<Result<_>>()?,
+            names: Vec::new(),
+        })
+    }
+
     fn at(&self, error: Error) -> Error {
         error.at(self.locator.clone())
     }
@@ -346,36 +365,34 @@ impl NamedBlobs for ArchiveBundle {
 impl Whole for ArchiveBundle {
     /// Only archives from before Docker 1.10 are kept: the later ones name their contents by digests.
     fn whole(&self, root: &Digest) -> Result<Option<WholeArchive>> {
-        let Some(Source::Chain(id)) = self.sources.get(root).filter(|_| self.items.is_empty())
-        else {
+        let is_chain = matches!(self.sources.get(root), Some(Source::Chain(_)));
+        if !is_chain || !self.items.is_empty() {
             return Ok(None);
-        };
+        }
         let read = || -> Result<WholeArchive> {
-            let v1 = self.v1();
-            let chain = legacy::chain(v1, id, &self.limits, &mut 0)?;
-            let place = |id: &String| {
-                let found = self.members.resolve(&v1.layer_name(id), false)?;
-                Ok((found.offset, found.size))
-            };
-            let images = self.roots.iter().map(|entry| match &entry.child {
-                Some(child) => child.digest.to_string(),
-                None => self
-                    .broken
-                    .get(&entry.position)
-                    .cloned()
-                    .unwrap_or_default(),
-            });
-            let own = |entry: &&RootEntry| entry.digest() == Some(*root);
-            let names = self.roots.iter().filter(own).filter_map(|entry| {
-                let name = entry.name.as_ref()?.to_reference(&mut Report::default())?;
-                Some(naming::familiar(&name))
-            });
+            let mut images: Vec<WholeImage> = Vec::new();
+            let (mut places, mut walked) = (BTreeMap::new(), 0);
+            for entry in &self.roots {
+                let Some(root) = entry.digest() else { continue };
+                let place = match places.get(&root) {
+                    Some(place) => *place,
+                    None => {
+                        images.push(self.whole_image(root, &mut walked)?);
+                        places.insert(root, images.len() - 1);
+                        images.len() - 1
+                    }
+                };
+                let name = entry.name.as_ref();
+                let name = name.and_then(|name| name.to_reference(&mut Report::default()));
+                let name = name.map(|name| naming::familiar(&name));
+                images[place].names.extend(name);
+            }
+            let unreadable: BTreeSet<&String> = self.broken.values().collect();
             Ok(WholeArchive {
                 tar: self.members.whole()?,
                 compression: self.members.compression(),
-                layers: chain.ids.iter().map(place).collect::<Result<_>>()?,
-                images: images.collect::<BTreeSet<String>>().len(),
-                names: names.collect(),
+                images,
+                unreadable: unreadable.into_iter().cloned().collect(),
             })
         };
         read().map(Some).map_err(|error| self.at(error))

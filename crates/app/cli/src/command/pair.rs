@@ -58,8 +58,9 @@ Examples:
     #[command(after_help = "\
 Examples:
   imgconv oci-to-docker out/ saved.tar
-  imgconv oci-to-docker out/ - | docker load")]
-    #[command(mut_arg("sources", layout), mut_arg("destination", to_docker))]
+  imgconv oci-to-docker out/ - | docker load
+  imgconv oci-to-docker docker://registry.example.com/a:1 docker://registry.example.com/b:1 saved.tar")]
+    #[command(mut_arg("sources", images), mut_arg("destination", to_docker))]
     OciToDocker(Box<Pair>),
     /// Convert ACIs to one archive for `docker load`
     #[command(after_help = "\
@@ -102,6 +103,11 @@ pub(crate) struct Pair {
     conversion: Conversion,
     #[command(flatten)]
     to: Destination,
+}
+
+/// The images of one archive may be in several places.
+fn images(sources: Arg) -> Arg {
+    layout(sources.num_args(1..).action(ArgAction::Append))
 }
 
 fn acis(sources: Arg) -> Arg {

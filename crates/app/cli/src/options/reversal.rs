@@ -18,10 +18,10 @@ pub(crate) struct Reversal {
     /// damaged record, and 1 without one.
     #[arg(long, hide_short_help = true)]
     pub(crate) exact: bool,
-    /// To ACI: the ACI to restore, if the image was made of several
+    /// To ACI, docker archive: the original to restore, if several
     ///
-    /// The name of the file, or an image ID or its start. Of an index, the images that have this record get it; the
-    /// others get their newest ACIs. An error if no image has it, and in a migration if any image lacks it.
+    /// The name of the file, or an image ID, a digest of a record, or its start. Of an index, the images that have this record
+    /// get it; the others get their newest originals. An error if no image has it, and in a migration if any image lacks it.
     #[arg(long, value_name = "NAME|IMAGE-ID", hide_short_help = true)]
     pub(crate) record: Option<String>,
 }

@@ -84,7 +84,7 @@ fn losses_and_faults_of_records_are_told_once() {
     // A fault of the artifact's manifest.
     let no_digest = |ours: &mut Value| {
         let said = ours["annotations"].as_object_mut().unwrap();
-        said.remove("imgconv.reversal.digest");
+        said.remove("imgconv.reversal.identity");
     };
     replace(&sandbox, "out", ARCHIVE, no_digest, &good);
     let made = document(&sandbox, &[&args[..], &["--overwrite"]].concat());

@@ -17,6 +17,7 @@ mod corpus;
 mod descriptors;
 mod discovered;
 mod docker;
+mod docker_archives;
 mod docker_records;
 mod docker_reversal;
 mod documents;

@@ -7,7 +7,7 @@ use imgconv_format_docker_v2s1::sign;
 use imgconv_layout::is_platform;
 use imgconv_manifest::media_type::WHOLE_ARCHIVE;
 use imgconv_model::{
-    Algorithm, Child, Code, Digest, Document, Encoded, Env, Error, FormatId, Image, Index,
+    Algorithm, Child, Code, Digest, Document, Encoded, Env, Error, FormatId, Image, Index, Notes,
     Outcome as LossKind, Publication, Report, Result, SealedLayer, quote,
 };
 use imgconv_pipeline::{LayerStep, Plan as LayerPlan, Reason};
@@ -17,11 +17,12 @@ use super::{
     descriptors,
     join::{join_platforms, one_platform},
     names,
-    output::{Assembled, Item, Output, RecordOf, nothing, squash_layers},
+    output::{ArchiveImage, Assembled, Item, Output, RecordOf, nothing, squash_layers},
     preserve, subject,
     written::{Known, Written},
 };
 use crate::{
+    check::some_of,
     choose::{docker_record::ends, request::Request, restored::stops, signing::SCHEMA1},
     options::{Missing, digests_change},
     outcome::{
@@ -30,8 +31,8 @@ use crate::{
     },
     plan::{
         data::{
-            DockerKeepsake, PlannedArtifact, PlannedDocker, PlannedImage, PlannedIndex,
-            PlannedNode, PlannedRoot, PlannedWhole, What,
+            DockerKeepsake, KeptArchive, PlannedArtifact, PlannedDocker, PlannedImage,
+            PlannedIndex, PlannedNode, PlannedRoot, PlannedWhole, What,
         },
         docker_record::{ANEW, OLDER, named},
         lost,
@@ -59,6 +60,8 @@ pub(crate) fn documents<'s>(
         known: Known::default(),
         left_behind: left_behind.clone(),
         records: Vec::new(),
+        archives: Vec::new(),
+        wholes: BTreeMap::new(),
     };
     let mut items: BTreeMap<usize, (Item, bool)> = BTreeMap::new();
     for planned in roots {
@@ -70,6 +73,7 @@ pub(crate) fn documents<'s>(
     }
     let items = items.into_values().collect();
     let mut items = join_platforms(items, request, output)?;
+    assembler.archive_records(&mut items)?;
     // A record comes after the image that it is about.
     items.append(&mut assembler.records);
     let (left_behind, known) = (assembler.left_behind, assembler.known);
@@ -84,7 +88,14 @@ struct Assembler<'a, 's> {
     left_behind: Report,
     /// The records of reversal of the written images, each once.
     records: Vec<Item>,
+    /// The docker archives of which a record is kept, each with its written images by their root documents.
+    archives: Vec<(Arc<KeptArchive>, BTreeMap<Digest, ArchiveImage>)>,
+    /// The restored archives by their records: all images of an archive are one.
+    wholes: BTreeMap<Digest, Restored>,
 }
+
+/// Digest and size of a restored archive, or why its record does not give it back.
+type Restored = Result<(Digest, u64), String>;
 
 impl<'s> Assembler<'_, 's> {
     fn root(&mut self, planned: &PlannedRoot<'s>) -> Result<Option<Item>> {
@@ -104,7 +115,10 @@ impl<'s> Assembler<'_, 's> {
         if child.kind == WHOLE_ARCHIVE {
             let own = self.request.name_of(root)?;
             let own = own.filter(|name| match &planned.node.what {
-                What::Whole(whole) => whole.exact.iter().any(|it| named(&it.record.names, name)),
+                What::Whole(whole) => {
+                    let image = planned.node.node.root_digest();
+                    whole.exact.iter().any(|it| named(it.names_of(image), name))
+                }
                 _ => false,
             });
             let own = own.and_then(|name| name.to_full_reference(&mut Report::default()));
@@ -286,8 +300,13 @@ impl<'s> Assembler<'_, 's> {
             Some(content) => Some(self.reversal(planned, (node, &child), &sealed, content)?),
             None => None,
         };
-        if let Some(keepsake) = &planned.docker {
-            reversal = self.docker_record(keepsake, (node, &child), &sealed, env)?;
+        match &planned.docker {
+            None => {}
+            Some(DockerKeepsake::Archive(kept)) => self.keep(kept, node, &child, &sealed),
+            Some(DockerKeepsake::Schema1(document, digest)) => {
+                let stored = self.output.manifest_record(&child, (document, digest))?;
+                reversal = stored.map(|(artifact, size)| self.add_record(artifact, size));
+            }
         }
         if planned.docker.is_some() {
             // The record holds the documents of the image as they are.
@@ -391,24 +410,57 @@ impl<'s> Assembler<'_, 's> {
         Ok(self.add_record(artifact, size))
     }
 
-    /// Stores the record of the old docker image that became an image; `None` as long as nothing is written.
-    fn docker_record(
+    /// Notes a written image of a docker archive: the record is made when all images of the archive are written.
+    fn keep(
         &mut self,
-        keepsake: &DockerKeepsake,
-        (node, subject): (&ImageNode, &Child),
+        kept: &Arc<KeptArchive>,
+        node: &ImageNode,
+        subject: &Child,
         sealed: &[SealedLayer],
-        env: &Env,
-    ) -> Result<Option<ReversalOutcome>> {
-        let Some(top) = sealed.last() else {
-            return Ok(None);
+    ) {
+        let Some(root) = node.child.as_ref().map(|child| child.digest) else {
+            return;
         };
-        let record = RecordOf {
-            subject,
-            node,
-            diff_id: top.diff_id,
+        let image = ArchiveImage {
+            subject: subject.clone(),
+            layers: node.image.layers.clone(),
+            sealed: sealed.to_vec(),
         };
-        let stored = self.output.docker_record(record, sealed, keepsake, env)?;
-        Ok(stored.map(|(artifact, size)| self.add_record(artifact, size)))
+        let known = self.archives.iter_mut();
+        let known = known
+            .into_iter()
+            .find(|(known, _)| Arc::ptr_eq(known, kept));
+        match known {
+            Some((_, images)) => drop(images.insert(root, image)),
+            None => {
+                let images = BTreeMap::from([(root, image)]);
+                self.archives.push((Arc::clone(kept), images));
+            }
+        }
+    }
+
+    /// Stores the records of docker archives, after all their images.
+    fn archive_records(&mut self, items: &mut [Item]) -> Result<()> {
+        for (kept, mut images) in std::mem::take(&mut self.archives) {
+            let own = kept.whole.images.iter();
+            let own: Vec<ArchiveImage> = own.filter_map(|it| images.remove(&it.root)).collect();
+            let own: Vec<&ArchiveImage> = own.iter().collect();
+            let env = &self.request.env.with_notes(&Notes::default());
+            let Some((artifacts, size)) = self.output.archive_record(&kept, &own, env)? else {
+                continue;
+            };
+            let mut report = env.notes.take();
+            for (image, artifact) in own.iter().zip(artifacts) {
+                let reversal = self.add_record(artifact, size);
+                let digest = Some(image.subject.digest.to_string());
+                let outcomes = items.iter_mut().flat_map(|item| &mut item.images);
+                for outcome in outcomes.filter(|outcome| outcome.digest == digest) {
+                    outcome.reversal = Some(reversal.clone());
+                    outcome.add_report(std::mem::take(&mut report));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Adds an artifact to those that are published, each once: the last record of an image is the newest.
@@ -434,10 +486,11 @@ impl<'s> Assembler<'_, 's> {
     ) -> Result<(Child, ImageOutcome)> {
         let request = self.request;
         let env = &planned.image.env(node, request.env);
+        let digest = node.child.as_ref().map(|child| child.digest);
         // The last record of a list is the newest.
         let (mut failed, mut found) = (Vec::new(), None);
         for exact in planned.exact.iter().rev() {
-            match self.output.whole(exact, node, env) {
+            match self.restore(exact, env)? {
                 Ok(whole) => {
                     found = Some((exact, whole));
                     break;
@@ -451,10 +504,7 @@ impl<'s> Assembler<'_, 's> {
             None => (ANEW, Report::default()),
         };
         for (exact, error) in failed {
-            if ends(&error, request.options.exact) {
-                return Err(error);
-            }
-            let record = format!("artifact {}", exact.record.digest);
+            let record = format!("artifact {}", exact.record_of(digest).digest);
             if request.options.exact {
                 // Damage, whatever shows it.
                 let message = format!("the record does not give back the archive: {error}");
@@ -475,6 +525,23 @@ impl<'s> Assembler<'_, 's> {
         Ok((child, outcome))
     }
 
+    /// Restores an archive, once for all of its images.
+    ///
+    /// # Errors
+    /// If the run ends.
+    fn restore(&mut self, exact: &PlannedDocker<'_>, env: &Env) -> Result<Restored> {
+        let record = exact.records[0].digest;
+        if let Some(restored) = self.wholes.get(&record) {
+            return Ok(restored.clone());
+        }
+        let restored = match self.output.whole(exact, env) {
+            Err(error) if ends(&error, self.request.options.exact) => return Err(error),
+            restored => restored.map_err(|error| error.to_string()),
+        };
+        self.wholes.insert(record, restored.clone());
+        Ok(restored)
+    }
+
     /// Describes a restored archive.
     fn restored(
         &self,
@@ -484,6 +551,8 @@ impl<'s> Assembler<'_, 's> {
         (digest, size): (Digest, u64),
     ) -> (Child, ImageOutcome) {
         let limits = &self.request.env.limits;
+        let source = node.child.as_ref().map(|child| child.digest);
+        let names = exact.names_of(source);
         let child = Child::new(WHOLE_ARCHIVE, digest, size);
         let is_final = self.output.is_final();
         let mut outcome = ImageOutcome {
@@ -492,7 +561,7 @@ impl<'s> Assembler<'_, 's> {
             digest: is_final.then(|| digest.to_string()),
             source_digest: node.child.as_ref().map(|child| child.digest.to_string()),
             source_config: node.config_digest(limits).map(|it| it.to_string()),
-            name: exact.record.names.first().cloned(),
+            name: names.first().cloned(),
             exact: is_final,
             plan: (!is_final).then(|| "restore the archive exactly".to_owned()),
             ..ImageOutcome::default()
@@ -502,10 +571,10 @@ impl<'s> Assembler<'_, 's> {
         for warning in &node.report.warnings {
             report.warn(warning.code, warning.at.clone(), warning.message.clone());
         }
-        if let Some(name) = &exact.missing {
-            let names = exact.record.names.join(", ");
+        if let Some(name) = source.and_then(|source| exact.missing.get(&source)) {
+            let names = names.join(", ");
             let message = format!("the restored archive names the image {names}, and not {name}");
-            let at = format!("artifact {}", exact.record.digest);
+            let at = format!("artifact {}", exact.record_of(source).digest);
             report.warn("other-name", at, message);
         }
         outcome.add_report(report);
@@ -664,6 +733,7 @@ impl<'s> Assembler<'_, 's> {
             child,
             kind,
             bundle: _,
+            images,
         } = planned;
         let subject = opaque.subject.map(|subject| subject.to_string());
         // A document about an image that is not wanted is left out with the image.
@@ -677,6 +747,17 @@ impl<'s> Assembler<'_, 's> {
             let field = format!("{} {}", opaque.what, child.digest);
             self.left_behind.lose(field, LossKind::Dropped, why);
             return Ok((None, Vec::new()));
+        }
+        let missing = images.iter().filter(|image| !self.known.is_kept(image));
+        let missing: Vec<String> = missing.map(ToString::to_string).collect();
+        if !missing.is_empty() {
+            let message = format!(
+                "the record gives back a docker archive of several images only together with all of them, and these are not \
+                 copied along as they are: {}",
+                some_of(&missing, 10)
+            );
+            let at = format!("artifact {}", child.digest);
+            self.left_behind.warn("incomplete-archive", at, message);
         }
         match self.output.artifact(planned) {
             Ok(()) => {}

@@ -12,7 +12,7 @@ use imgconv_reversal::Content;
 use super::written::Known;
 use crate::{
     outcome::ImageOutcome,
-    plan::data::{DockerKeepsake, Keepsake, PlannedArtifact, PlannedDocker, PlannedImage},
+    plan::data::{Keepsake, KeptArchive, PlannedArtifact, PlannedDocker, PlannedImage},
     read::node::ImageNode,
 };
 
@@ -54,29 +54,34 @@ pub(crate) trait Output: fmt::Debug {
         keepsake: &Keepsake,
     ) -> Result<(Child, u64)>;
 
-    /// Stores the record of the old docker image that became the image `subject`. Returns the artifact and the size
-    /// of the record; `None` as long as nothing is written.
+    /// Stores the schema 1 manifest that became the image `subject`, with the digest by which registries serve the manifest.
+    /// Returns the artifact and the size of the record; `None` as long as nothing is written.
     ///
     /// # Errors
-    /// If the old image can't be read, or a blob can't be written.
-    fn docker_record(
+    /// If a blob can't be written.
+    fn manifest_record(
         &self,
-        record: RecordOf<'_>,
-        sealed: &[SealedLayer],
-        keepsake: &DockerKeepsake,
-        env: &Env,
+        subject: &Child,
+        manifest: (&Document, &Digest),
     ) -> Result<Option<(Child, u64)>>;
 
-    /// Restores the docker archive that an image was made of. Returns its digest and size.
+    /// Stores the record of a docker archive, and the artifacts about its images, which are given in the order of the
+    /// archive. Returns the artifacts and the size of the record; nothing as long as nothing is written.
+    ///
+    /// # Errors
+    /// If the archive can't be read, or a blob can't be written.
+    fn archive_record(
+        &self,
+        kept: &KeptArchive,
+        images: &[&ArchiveImage],
+        env: &Env,
+    ) -> Result<Option<(Vec<Child>, u64)>>;
+
+    /// Restores the docker archive that images were made of. Returns its digest and size.
     ///
     /// # Errors
     /// If the record does not give back the archive, or the archive can't be written.
-    fn whole(
-        &self,
-        exact: &PlannedDocker<'_>,
-        node: &ImageNode,
-        env: &Env,
-    ) -> Result<(Digest, u64)>;
+    fn whole(&self, exact: &PlannedDocker<'_>, env: &Env) -> Result<(Digest, u64)>;
 
     /// Stores a document under its digest of that algorithm.
     ///
@@ -100,6 +105,17 @@ pub(crate) struct RecordOf<'a> {
     pub(crate) node: &'a ImageNode,
     /// The digest of the layer that holds the files of the ACI.
     pub(crate) diff_id: Digest,
+}
+
+/// An image of a docker archive that was written.
+#[derive(Debug)]
+pub(crate) struct ArchiveImage {
+    /// The image as it was stored.
+    pub(crate) subject: Child,
+    /// The layers of the archive.
+    pub(crate) layers: Vec<Layer>,
+    /// The layers as they were stored.
+    pub(crate) sealed: Vec<SealedLayer>,
 }
 
 /// The documents and outcomes that were assembled from a plan.

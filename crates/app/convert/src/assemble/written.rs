@@ -90,6 +90,14 @@ impl<'s> Known<'s> {
         }
     }
 
+    /// Says whether an image is written under its digest.
+    pub(super) fn is_kept(&self, image: &Digest) -> bool {
+        let became = self.became(&image.to_string());
+        became.is_some_and(|(known, (child, _))| {
+            child.as_ref().is_some_and(|child| child.digest == known)
+        })
+    }
+
     /// Says whether an entry about `subject` (an attestation) still has its subject. An entry about
     /// an image that the index never listed stays (`all` are the listed digests).
     pub(super) fn survives(

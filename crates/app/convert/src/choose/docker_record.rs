@@ -4,7 +4,7 @@
 //! The digest of an image says nothing about its referrers, and a record states the digest of what it makes. So
 //! the restored image is read like any other and compared with the image that the record is about.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use imgconv_format_docker_v2s1::{DOCKER_V1, DOCKER_V2S1, manifest_digest};
 use imgconv_format_oci::OCI;
@@ -19,7 +19,10 @@ use imgconv_stream::{Cancellable, HashingReader, read_to_limit};
 use imgconv_transport_docker_archive::open_stream;
 
 use super::request::Request;
-use crate::read::docker_record::{DockerRecord, Kind};
+use crate::read::{
+    docker_record::{DockerRecord, Kind},
+    node::ImageNode,
+};
 
 /// The kind that a destination gets back, if there is one: a file gets an archive, and an engine does not.
 pub(crate) fn of_target(request: &Request<'_>) -> Option<Kind> {
@@ -34,7 +37,7 @@ pub(crate) fn of_target(request: &Request<'_>) -> Option<Kind> {
 pub struct RestoredArchive {
     /// The archive.
     bundle: Box<dyn Bundle>,
-    /// The digest of the image's root document there.
+    /// The digest of an image's root document there.
     root: Digest,
     /// The bytes of the archive.
     pub size: u64,
@@ -64,7 +67,7 @@ fn no_archive() -> Error {
     Error::new(Code::Mismatch, message)
 }
 
-/// Says whether a record belongs to an image, by what is known without restoring the archive: by its header, and where
+/// Says whether a record belongs to its images, by what is known without restoring the archive: by its header, and where
 /// `whole` is true by all of its instructions.
 ///
 /// # Errors
@@ -73,41 +76,53 @@ pub(crate) fn check_record(
     record: &DockerRecord,
     whole: bool,
     bundle: &dyn Bundle,
-    image: &Image,
+    images: &[&ImageNode],
     env: &Env,
 ) -> Result<()> {
-    let checked = opened(record, bundle, image, env).and_then(|(opened, _)| match whole {
+    let checked = opened(record, bundle, images, env).and_then(|(opened, _)| match whole {
         true => opened.check(),
         false => Ok(()),
     });
     checked.map_err(|error| error.at(format!("record {}", record.record.digest)))
 }
 
-/// Opens the record of an archive, and finds the layers that it uses. The archive has each of them as often as the
-/// image at most: that bounds what a hostile record can make.
+/// Opens the record of an archive, and finds the layers that it uses. The archive has each of them as often as all its
+/// images together at most: that bounds what a hostile record can make.
 fn opened(
     record: &DockerRecord,
     bundle: &dyn Bundle,
-    image: &Image,
+    images: &[&ImageNode],
     env: &Env,
 ) -> Result<(ArchiveRecord, Vec<Layer>)> {
     let blob = find_blob(bundle, &record.record, &env.limits)?;
     let opened = ArchiveRecord::open(blob.open()?, &env.limits, "header")?;
-    let found = &opened.header().digest;
-    equal("the digest of the archive", &record.original, found)?;
+    let header = opened.header();
+    equal(
+        "the digest of the archive",
+        &record.original,
+        &header.digest,
+    )?;
+    if header.composed != record.composed {
+        let message = "the record has a digest of another kind than the artifact says";
+        return Err(Error::new(Code::Mismatch, message));
+    }
+    let mut known: BTreeMap<Digest, (&Layer, u64)> = BTreeMap::new();
+    for layer in images.iter().flat_map(|node| &node.image.layers) {
+        if let Some(diff_id) = layer.diff_id {
+            known.entry(diff_id).or_insert((layer, 0)).1 += 1;
+        }
+    }
     let (mut layers, mut uses) = (Vec::new(), Vec::new());
     for part in &opened.header().layers {
-        let own = |layer: &&Layer| layer.diff_id == Some(part.diff_id);
-        let mut own = image.layers.iter().filter(own);
-        let layer = own.next().cloned().ok_or_else(|| {
+        let (layer, count) = known.get(&part.diff_id).ok_or_else(|| {
             let message = format!(
                 "the record is about a layer with the diff ID {}, which the image does not have",
                 part.diff_id
             );
             Error::new(Code::Mismatch, message)
         })?;
-        layers.push(layer);
-        uses.push(1 + own.count() as u64);
+        layers.push((*layer).clone());
+        uses.push(*count);
     }
     Ok((opened.bounded(record.record.size, uses)?, layers))
 }
@@ -122,22 +137,24 @@ pub(crate) fn ends(error: &Error, exact: bool) -> bool {
     }
 }
 
-/// Restores the docker archive that an image was made of. `bundle` holds the record.
+/// Restores the docker archive that images were made of. `records` are artifacts with one record, at least one, and
+/// `bundle` holds the record; `images` are those of the archive, in its order.
 ///
 /// # Errors
-/// [`Code::Mismatch`] if the record makes another archive, or one of another image, and the errors of the record
+/// [`Code::Mismatch`] if the record makes another archive, or one of other images, and the errors of the record
 /// and of the layers.
 pub fn restored_archive(
-    record: &DockerRecord,
+    records: &[DockerRecord],
     bundle: &dyn Bundle,
-    image: &Image,
+    images: &[&ImageNode],
     env: &Env,
 ) -> Result<RestoredArchive> {
+    let record = &records[0];
     let what = format!("record {}", record.record.digest);
     // The warnings about the archive were given when the image was made of it.
     let env = &env.with_notes(&Notes::default());
     let restore = || -> Result<RestoredArchive> {
-        let (opened, layers) = opened(record, bundle, image, env)?;
+        let (opened, layers) = opened(record, bundle, images, env)?;
         let length = opened.header().length;
         let own = env.clone();
         let open = move |place: usize| -> Result<Reader> {
@@ -148,18 +165,38 @@ pub fn restored_archive(
         let archive = open_stream(tar, length, "the restored archive", env)?;
         let roots = archive.roots()?;
         let first = roots.first().ok_or_else(no_archive)?;
-        let Root::Document(document) = archive.root(first)? else {
-            return Err(no_archive());
-        };
         let root = first.digest().ok_or_else(no_archive)?;
         let whole = archive.whole(&root)?.ok_or_else(no_archive)?;
-        if whole.images != 1 || whole.names != record.names {
+        let mut names: BTreeMap<&Digest, &[String]> = BTreeMap::new();
+        names.extend(
+            record
+                .images
+                .iter()
+                .zip(whole.images.iter().map(|it| &*it.names)),
+        );
+        let named = |record: &DockerRecord| names.get(&record.subject) == Some(&&*record.names);
+        if whole.images.len() != images.len()
+            || !whole.unreadable.is_empty()
+            || whole.tar.facts.size != Some(length)
+            || !records.iter().all(named)
+        {
             let message = "the record makes an archive of other images or names than it says";
             return Err(Error::new(Code::Mismatch, message));
         }
-        let found = decoded(&DOCKER_V1, &document, &*archive, env)?;
-        same_layers(&found.layers, &image.layers, env)?;
-        same_description(&found, image, env)?;
+        let mut hashed = BTreeMap::new();
+        for (restored, node) in whole.images.iter().zip(images) {
+            let entry = roots
+                .iter()
+                .find(|entry| entry.digest() == Some(restored.root));
+            let Root::Document(document) = archive.root(entry.ok_or_else(no_archive)?)? else {
+                return Err(no_archive());
+            };
+            let found = decoded(&DOCKER_V1, &document, &*archive, env)?;
+            let expected = &node.image;
+            let places = (&*found.layers, &*restored.layers);
+            same_layers(places, &expected.layers, &mut hashed, env)?;
+            same_description(&found, expected, env)?;
+        }
         Ok(RestoredArchive {
             bundle: archive,
             root,
@@ -261,8 +298,14 @@ fn decoded(
     }
 }
 
-/// Compares the layers of a restored archive with those of the image, by their contents.
-fn same_layers(found: &[Layer], expected: &[Layer], env: &Env) -> Result<()> {
+/// Compares the layers of a restored image with those of the image, by their contents. `hashed` has the digests of layers
+/// by their places in the archive: images may share them.
+fn same_layers(
+    (found, places): (&[Layer], &[(u64, u64)]),
+    expected: &[Layer],
+    hashed: &mut BTreeMap<((u64, u64), Algorithm), Digest>,
+    env: &Env,
+) -> Result<()> {
     if found.len() != expected.len() {
         let what = "the number of layers of the restored image";
         return Err(Error::mismatch(what, expected.len(), found.len()));
@@ -273,10 +316,19 @@ fn same_layers(found: &[Layer], expected: &[Layer], env: &Env) -> Result<()> {
             let message = "the layer of the image has no diff ID";
             Error::new(Code::Missing, message).at(&*what)
         })?;
-        let tar = Tar::open(found, &Budget::default(), env, &what)?;
-        let reader = HashingReader::new(tar, &[expected.algorithm()]);
-        let (digests, _) = reader.finish().map_err(Error::from_io)?;
-        let found = digests.first().copied().unwrap_or(expected);
+        let algorithm = expected.algorithm();
+        let place = places.get(i).map(|place| (*place, algorithm));
+        let known = place.and_then(|place| hashed.get(&place).copied());
+        let found = match known {
+            Some(known) => known,
+            None => {
+                let tar = Tar::open(found, &Budget::default(), env, &what)?;
+                let reader = HashingReader::new(tar, &[algorithm]);
+                let (digests, _) = reader.finish().map_err(Error::from_io)?;
+                digests[0]
+            }
+        };
+        hashed.extend(place.map(|place| (place, found)));
         equal(&format!("the diff ID of {what}"), &expected, &found)?;
     }
     Ok(())

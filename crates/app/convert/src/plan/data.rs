@@ -1,6 +1,6 @@
 //! The plan as data: all that is decided before a byte is written.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use imgconv_model::{
     Bundle, Child, Digest, Document, DocumentFormat, Env, Image, Opaque, Platform, Report,
@@ -108,28 +108,57 @@ pub struct PlannedImage {
 pub struct PlannedWhole<'s> {
     /// The image, which is written if no record gives back the archive.
     pub image: PlannedImage,
-    /// The records, the best last.
-    pub exact: Vec<PlannedDocker<'s>>,
+    /// The records, the best last; they are the same for all images of the archive.
+    pub exact: Arc<[PlannedDocker<'s>]>,
     /// The warnings that belong to a restored archive.
     pub told: Report,
 }
 
-/// A record by which an image may become the old docker image again that it was made of.
+/// A record by which images may become the docker archive again that they were made of.
 #[derive(Debug)]
 pub struct PlannedDocker<'s> {
-    /// The artifact that holds the record.
-    pub record: DockerRecord,
-    /// The place of the artifact's blobs.
+    /// The artifacts that hold the record, each about an image of the archive; at least one.
+    pub records: Vec<DockerRecord>,
+    /// The place of the record.
     pub bundle: &'s dyn Bundle,
-    /// A name that the image has in the source, and not in the archive.
-    pub missing: Option<String>,
+    /// The images of the archive, in its order.
+    pub images: Vec<&'s ImageNode>,
+    /// Names that images have in the source, and not in the archive.
+    pub missing: BTreeMap<Digest, String>,
+}
+
+impl PlannedDocker<'_> {
+    /// The artifact about an image, or else any of them.
+    pub fn record_of(&self, image: Option<Digest>) -> &DockerRecord {
+        let mut own = self.records.iter();
+        let own = own.find(|record| Some(record.subject) == image);
+        own.unwrap_or(&self.records[0])
+    }
+
+    /// The names that the archive has for an image.
+    pub fn names_of(&self, image: Option<Digest>) -> &[String] {
+        let record = self.record_of(image);
+        match Some(record.subject) == image {
+            true => &record.names,
+            false => &[],
+        }
+    }
+}
+
+/// A docker archive of which a record is kept.
+#[derive(Debug)]
+pub struct KeptArchive {
+    /// The archive.
+    pub whole: WholeArchive,
+    /// The name of its file.
+    pub file: Option<String>,
 }
 
 /// An old docker image of which a record is kept.
 #[derive(Clone, Debug)]
 pub enum DockerKeepsake {
-    /// An archive, and the name of its file.
-    Archive(Box<WholeArchive>, Option<String>),
+    /// An image of an archive.
+    Archive(Arc<KeptArchive>),
     /// A manifest of schema 1, and the digest by which registries serve it.
     Schema1(Document, Digest),
 }
@@ -186,6 +215,8 @@ pub struct PlannedArtifact<'s> {
     pub kind: String,
     /// The place of the artifact's blobs.
     pub bundle: &'s dyn Bundle,
+    /// The images of the docker archive that the artifact's record gives back.
+    pub images: Vec<Digest>,
 }
 
 /// An image that becomes one stream.

@@ -4,28 +4,32 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::Arc,
 };
 
 use imgconv_format_docker_v2s1::{DOCKER_V2S1, manifest_digest};
 use imgconv_model::{
-    Code, Compression, Digest, Document, DocumentFormat, Error, FormatFamily, FormatId, Image,
-    Name, Report, Result,
+    Bundle, Code, Compression, Digest, Document, DocumentFormat, Error, FormatFamily, FormatId,
+    Image, Name, Report, Result, quote,
 };
 use imgconv_pipeline::{LayerStep, Options as LayerOptions, Plan as LayerPlan, Sealer};
 
 use super::{
-    data::{DockerKeepsake, PlannedDocker},
+    data::{DockerKeepsake, KeptArchive, PlannedDocker},
     reversal::check_kept,
 };
 use crate::{
+    check::some_of,
     choose::{
         docker_record::{check_record, ends, is_kept, of_target, restored_manifest},
+        platforms::is_wanted,
         request::Request,
     },
     read::{
         docker_record::{DockerRecord, Kind, among},
         node::ImageNode,
         root::SourceRoot,
+        spec::spec_of,
     },
 };
 
@@ -43,6 +47,7 @@ pub(super) fn keepsake(
     node: &ImageNode,
     root: &SourceRoot<'_>,
     (target, plan): (&'static dyn DocumentFormat, &LayerPlan),
+    archives: &mut Archives,
     request: &Request<'_>,
 ) -> Result<Option<DockerKeepsake>> {
     if !request.options.reversible || node.aci.is_some() {
@@ -56,32 +61,71 @@ pub(super) fn keepsake(
         check_kept("the layers of an image", target, request)?;
         return schema1(node, plan, request).map(Some);
     }
-    let whole = digest.map(|digest| root.holder().whole(&digest));
-    let Some(whole) = whole.transpose()?.flatten() else {
+    let kept = digest.map(|digest| archives.of(&digest, root));
+    let Some(kept) = kept.transpose()?.flatten() else {
         let message = "`--reversible` keeps the way back to ACIs, to docker archives from before Docker 1.10 and to \
                        manifests of schema 1 only";
         return Err(Error::new(Code::Unsupported, message)
             .hint("leave `--reversible` out for other sources"));
     };
     check_kept("the files of an archive", target, request)?;
-    if whole.images != 1 {
-        let message = format!(
-            "`--reversible` keeps the way back to a docker archive of one image, and this one has {}",
-            whole.images
-        );
-        return Err(Error::new(Code::Unsupported, message)
-            .hint("save each image to an archive of its own, or leave `--reversible` out"));
+    Ok(Some(DockerKeepsake::Archive(kept)))
+}
+
+/// The docker archives of which records are kept, by their locators, with the images that are planned.
+#[derive(Debug, Default)]
+pub(super) struct Archives(BTreeMap<String, (Arc<KeptArchive>, BTreeSet<Digest>)>);
+
+impl Archives {
+    /// The archive of an image; `None` if it is of another kind.
+    fn of(&mut self, image: &Digest, root: &SourceRoot<'_>) -> Result<Option<Arc<KeptArchive>>> {
+        let locator = root.holder().locator();
+        if let Some((kept, planned)) = self.0.get_mut(&locator) {
+            planned.insert(*image);
+            return Ok(Some(Arc::clone(kept)));
+        }
+        let Some(whole) = root.holder().whole(image)? else {
+            return Ok(None);
+        };
+        let name = Path::new(&locator)
+            .file_name()
+            .and_then(|name| name.to_str());
+        let name = name.map(|name| name.rsplit_once(':').map_or(name, |(_, name)| name));
+        let name = name.filter(|name| *name != "-" && !name.chars().any(char::is_control));
+        let file = name.map(str::to_owned);
+        let kept = Arc::new(KeptArchive { whole, file });
+        self.0
+            .insert(locator, (Arc::clone(&kept), BTreeSet::from([*image])));
+        Ok(Some(kept))
     }
-    let locator = root.holder().locator();
-    let name = Path::new(&locator)
-        .file_name()
-        .and_then(|name| name.to_str());
-    let name = name.map(|name| name.rsplit_once(':').map_or(name, |(_, name)| name));
-    let name = name.filter(|name| *name != "-" && !name.chars().any(char::is_control));
-    Ok(Some(DockerKeepsake::Archive(
-        Box::new(whole),
-        name.map(str::to_owned),
-    )))
+
+    /// Refuses archives of which an image is not converted: a record is about all of them.
+    ///
+    /// # Errors
+    /// [`Code::Unsupported`].
+    pub(super) fn check(&self) -> Result<()> {
+        for (locator, (kept, planned)) in &self.0 {
+            let images = kept.whole.images.iter();
+            let left_out = images.filter(|image| !planned.contains(&image.root));
+            let told = left_out.map(|image| match image.names.first() {
+                Some(name) => quote(name),
+                None => image.root.to_string(),
+            });
+            let unreadable = kept.whole.unreadable.iter().map(|id| quote(id.as_str()));
+            let told: Vec<String> = told.chain(unreadable).collect();
+            if !told.is_empty() {
+                let message = format!(
+                    "`--reversible` keeps the way back to a docker archive with all of its images, and these are not \
+                     converted: {}",
+                    some_of(&told, 10)
+                );
+                return Err(Error::new(Code::Unsupported, message).at(locator).hint(
+                    "convert all images of the archive at once, or leave `--reversible` out",
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn schema1(node: &ImageNode, plan: &LayerPlan, request: &Request<'_>) -> Result<DockerKeepsake> {
@@ -132,8 +176,37 @@ pub(super) struct DockerRecords<'s> {
     by_subject: BTreeMap<Digest, Vec<Found<'s>>>,
     /// The names of each image in the source. The original of one name is not that of another.
     names: BTreeMap<Digest, Vec<Name>>,
+    /// The images that are converted.
+    wanted: BTreeMap<Option<Digest>, (&'s ImageNode, &'s SourceRoot<'s>)>,
+    /// The archives that the artifacts are about, oldest first.
+    archives: Vec<Candidate<'s>>,
+    /// The choice among the archives, once it is made.
+    choice: Option<Arc<Choice<'s>>>,
     /// The artifacts by which an original is made again, and those whose fault was told.
     used: BTreeSet<Digest>,
+}
+
+/// A docker archive that may be restored: the artifacts with its record, each about an image.
+#[derive(Clone, Debug)]
+struct Candidate<'s> {
+    records: Vec<DockerRecord>,
+    bundle: &'s dyn Bundle,
+}
+
+/// A record that is damaged or foreign: its artifacts, and the error.
+type Bad = (Vec<DockerRecord>, String);
+
+/// The choice among the archives that the converted images were made of.
+#[derive(Debug)]
+struct Choice<'s> {
+    /// The records by which the archive may be restored, the best last.
+    planned: Arc<[PlannedDocker<'s>]>,
+    /// The records that do not give back their archives, and are newer than one that does.
+    bad: Vec<Bad>,
+    /// The artifacts that are passed over, and the images that are missing for them.
+    incomplete: Vec<(Digest, Vec<Digest>)>,
+    /// The text of the warning about several archives.
+    several: Option<String>,
 }
 
 impl<'s> DockerRecords<'s> {
@@ -142,20 +215,29 @@ impl<'s> DockerRecords<'s> {
             kind: of_target(request),
             ..Self::default()
         };
+        let platforms = &request.options.platforms;
         for root in roots {
             let name = root.name().ok().flatten();
             // A tag alone tells no name.
             let name = name.filter(|name| name.repository.is_some());
-            for (image, _) in root.node.images() {
-                if let (Some(child), Some(name)) = (&image.child, &name) {
-                    let names = records.names.entry(child.digest).or_default();
-                    names.push(name.clone());
+            for (image, listed) in root.node.images() {
+                let digest = image.child.as_ref().map(|child| child.digest);
+                if is_wanted(platforms, &spec_of(image, listed)) {
+                    records.wanted.entry(digest).or_insert((image, root));
+                }
+                if let (Some(digest), Some(name)) = (digest, &name) {
+                    records.names.entry(digest).or_default().push(name.clone());
                 }
             }
         }
         let nodes = roots.iter().map(|root| &*root.node);
         for (position, child, read) in among(nodes, &request.env.limits) {
             let root = &roots[position];
+            if let Ok(record) = &read
+                && record.kind == Kind::Archive
+            {
+                records.add(record.clone(), root.holder());
+            }
             let subject = match &read {
                 Ok(record) if Some(record.kind) != records.kind => None,
                 Ok(record) => Some(record.subject),
@@ -168,6 +250,31 @@ impl<'s> DockerRecords<'s> {
             }
         }
         records
+    }
+
+    /// Adds an artifact to the archives. The last artifact of an archive gives its place in the order.
+    fn add(&mut self, record: DockerRecord, bundle: &'s dyn Bundle) {
+        let is_same = |one: &Candidate<'_>| {
+            let of = |record: &DockerRecord| (record.record.digest, record.original);
+            of(&one.records[0]) == of(&record) && one.records[0].images == record.images
+        };
+        let known = self.archives.iter().position(is_same);
+        let mut candidate = match known {
+            Some(known) => self.archives.remove(known),
+            None => Candidate {
+                records: Vec::new(),
+                bundle,
+            },
+        };
+        candidate.records.push(record);
+        self.archives.push(candidate);
+    }
+
+    /// The images of an archive that are not converted.
+    fn missing(&self, candidate: &Candidate<'_>) -> Vec<Digest> {
+        let images = candidate.records[0].images.iter();
+        let missing = images.filter(|image| !self.wanted.contains_key(&Some(**image)));
+        missing.copied().collect()
     }
 
     /// Says whether an artifact is used, so that nothing of it is lost, or whether its fault was told.
@@ -192,8 +299,8 @@ impl<'s> DockerRecords<'s> {
         if self.kind != Some(kind) || (kind == Kind::Schema1 && is_schema1) {
             return Ok(Vec::new());
         }
-        let found = node.child.as_ref().map(|child| child.digest);
-        let found = found.and_then(|digest| self.by_subject.get(&digest));
+        let found_digest = node.child.as_ref().map(|child| child.digest);
+        let found = found_digest.and_then(|digest| self.by_subject.get(&digest));
         let mut records = Vec::new();
         for (root, digest, read) in found.into_iter().flatten() {
             match read {
@@ -209,7 +316,11 @@ impl<'s> DockerRecords<'s> {
                 }
             }
         }
-        if only && records.is_empty() {
+        let is_listed = |candidate: &Candidate<'_>| {
+            let images = &candidate.records[0].images;
+            kind == Kind::Archive && found_digest.is_some_and(|digest| images.contains(&digest))
+        };
+        if only && records.is_empty() && !self.archives.iter().any(is_listed) {
             let message = format!(
                 "`--exact` needs a record of {} that the image was made of, and there is none",
                 kind.original()
@@ -231,44 +342,145 @@ impl<'s> DockerRecords<'s> {
         names.map_or(&[], |names| &**names)
     }
 
-    /// Plans the ways in which an image becomes the archive again that it was made of. `alone` is true if no other
-    /// image is written.
+    /// Plans the ways in which an image becomes the archive again that it was made of, with all other images of the
+    /// archive.
     ///
     /// # Errors
     /// If the user wants nothing else and there is no such way.
     pub(super) fn archives(
         &mut self,
-        (node, root): (&ImageNode, &SourceRoot<'_>),
-        alone: bool,
+        node: &ImageNode,
         request: &Request<'_>,
         report: &mut Report,
-    ) -> Result<(Vec<PlannedDocker<'s>>, Report)> {
-        let mut planned = Vec::new();
-        let mut records = self.about(Kind::Archive, node, request, report)?;
-        // The original of one name is not that of another, unless the user gives the name. A registry and a rename
-        // give an image another name: then the original comes back with its own names, and a warning.
-        let mut own = self.names_of(node).to_vec();
-        if request.given_name()?.is_some() || root.renamed.is_some() {
-            own.clear();
+    ) -> Result<(Arc<[PlannedDocker<'s>]>, Report)> {
+        self.about(Kind::Archive, node, request, report)?;
+        let mut told = Report::default();
+        if self.kind != Some(Kind::Archive) {
+            return Ok((Arc::default(), told));
         }
-        let held = |record: &DockerRecord| own.iter().filter(|name| alike(record, name)).count();
-        let most = records.iter().map(|(_, record)| held(record)).max();
-        let most = most.unwrap_or(0);
-        records.retain(|(_, record)| held(record) == most);
-        let (mut why, mut bad, mut older) = (None, Vec::new(), Vec::new());
-        for (holder, record) in records {
-            let missing = own.iter().find(|name| !alike(&record, name));
-            let change = match (alone, missing) {
-                (false, _) => Some("an archive of several images".to_owned()),
-                (true, Some(name)) if most > 0 => Some(format!("the name `{name}`")),
-                (true, _) => change(root, &[], request, |name| named(&record.names, name))?,
+        let choice = match &self.choice {
+            Some(choice) => Arc::clone(choice),
+            None => {
+                let choice = Arc::new(self.choose(request)?);
+                self.choice = Some(Arc::clone(&choice));
+                choice
+            }
+        };
+        let digest = node.child.as_ref().map(|child| child.digest);
+        let restored = !choice.planned.is_empty();
+        let (instead, bad) = match restored {
+            true => (OLDER, &mut told),
+            false => (ANEW, &mut *report),
+        };
+        for (records, error) in &choice.bad {
+            let own = records
+                .iter()
+                .filter(|record| Some(record.subject) == digest);
+            for record in own {
+                let at = format!("artifact {}", record.digest);
+                not_used(Kind::Archive, instead, (&at, error), bad);
+            }
+        }
+        if let Some(message) = choice.several.as_ref().filter(|_| restored) {
+            told.warn("several-records", "reversal", message.clone());
+        }
+        for (artifact, missing) in choice.incomplete.iter().filter(|_| !restored) {
+            let own = self.by_subject.get(&digest.unwrap_or(*artifact));
+            if own.is_some_and(|own| own.iter().any(|(_, digest, _)| digest == artifact)) {
+                let message = format!(
+                    "{ANEW}, because the docker archive had other images too, which are not selected: {}",
+                    list(missing)
+                );
+                report.warn(
+                    "incomplete-archive",
+                    format!("artifact {artifact}"),
+                    message,
+                );
+            }
+        }
+        Ok((Arc::clone(&choice.planned), told))
+    }
+
+    /// Chooses among the archives that the converted images were made of. All of them are restored as one archive, or each is
+    /// written anew.
+    fn choose(&mut self, request: &Request<'_>) -> Result<Choice<'s>> {
+        let exact = request.options.exact;
+        let mut archives = self.archives.clone();
+        archives.retain(|one| {
+            let mut images = one.records[0].images.iter();
+            images.any(|image| self.wanted.contains_key(&Some(*image)))
+        });
+        let chosen = by_user(&archives, request)?;
+        for other in archives.iter().zip(&chosen).filter(|(_, chosen)| !**chosen) {
+            // The user does not want it.
+            let records = other.0.records.iter();
+            self.used.extend(records.map(|record| record.digest));
+        }
+        let mut chosen = chosen.into_iter();
+        archives.retain(|_| chosen.next().unwrap_or(true));
+        let (mut incomplete, mut why) = (Vec::new(), None);
+        archives.retain(|one| {
+            let missing = self.missing(one);
+            let complete = missing.is_empty();
+            if complete && self.wanted.len() > one.records[0].images.len() {
+                why = Some("an archive of several images".to_owned());
+                return false;
+            }
+            let records = one.records.iter().filter(|_| !complete);
+            incomplete.extend(records.map(|record| (record.digest, missing.clone())));
+            complete
+        });
+        // The original of one name is not that of another, unless the user gives the name or chooses the record. A
+        // registry and a rename give an image another name: then the original comes back with its own names, and a warning.
+        let given = request.given_name()?.is_some();
+        let named = |one: &Candidate<'s>| -> (usize, BTreeMap<Digest, String>) {
+            let (mut held, mut missing) = (0, BTreeMap::new());
+            for record in &one.records {
+                let root = self.wanted.get(&Some(record.subject));
+                let renamed = root.is_some_and(|(_, root)| root.renamed.is_some());
+                let own = self
+                    .names
+                    .get(&record.subject)
+                    .filter(|_| !given && !renamed);
+                for name in own.into_iter().flatten() {
+                    match alike(record, name) {
+                        true => held += 1,
+                        false => {
+                            missing.entry(record.subject).or_insert(name.to_string());
+                        }
+                    }
+                }
+            }
+            (held, missing)
+        };
+        let mut archives: Vec<_> = archives.into_iter().map(|one| (named(&one), one)).collect();
+        let most = archives.iter().map(|((held, _), _)| *held).max();
+        let most = most
+            .filter(|_| request.options.record.is_none())
+            .unwrap_or(0);
+        archives.retain(|((held, _), _)| most == 0 || *held == most);
+        let (mut planned, mut bad, mut older): (Vec<PlannedDocker<'s>>, Vec<Bad>, Vec<Bad>) =
+            Default::default();
+        for ((_, missing), one) in archives {
+            let Candidate { records, bundle } = one;
+            let images = records[0].images.iter();
+            let images: Vec<&ImageNode> =
+                images.map(|image| self.wanted[&Some(*image)].0).collect();
+            let change = match missing.values().next() {
+                Some(name) if most > 0 => Some(format!("the name `{name}`")),
+                _ => self.change(&records, request)?,
             };
-            let whole = request.options.dry_run;
-            match check_record(&record, whole, holder.holder(), &node.image, request.env) {
+            match check_record(
+                &records[0],
+                request.options.dry_run,
+                bundle,
+                &images,
+                request.env,
+            ) {
                 Ok(()) => {}
-                Err(error) if ends(&error, request.options.exact) => return Err(error),
+                Err(error) if ends(&error, exact) => return Err(error),
                 Err(error) => {
-                    bad.push((record, error));
+                    bad.push((records, error.to_string()));
                     continue;
                 }
             }
@@ -276,35 +488,67 @@ impl<'s> DockerRecords<'s> {
                 why = change;
                 continue;
             }
-            self.used.insert(record.digest);
+            self.used.extend(records.iter().map(|record| record.digest));
             // A record that is damaged matters only if it is newer than the one that is used.
             older.append(&mut bad);
             planned.push(PlannedDocker {
-                missing: missing.map(ToString::to_string),
-                record,
-                bundle: holder.holder(),
+                records,
+                bundle,
+                images,
+                missing,
             });
         }
-        refuse_change(
-            Kind::Archive,
-            planned.is_empty() && bad.is_empty(),
-            why,
-            request,
-        )?;
-        self.used
-            .extend(older.iter().map(|(record, _)| record.digest));
-        let mut told = Report::default();
-        let Some(last) = planned.last().map(|one| one.record.original) else {
-            self.refuse_bad((Kind::Archive, ANEW), bad, request, report)?;
-            return Ok((planned, told));
-        };
-        self.refuse_bad((Kind::Archive, OLDER), bad, request, &mut told)?;
-        if planned.iter().any(|one| one.record.original != last) {
-            let message = "the image was made of several archives, and the last of them is restored; the other archives \
-                           stay in the source alone";
-            told.warn("several-records", "reversal", message);
+        let none = planned.is_empty() && bad.is_empty();
+        if let Some((_, missing)) = incomplete.first().filter(|_| none && exact) {
+            let message = format!(
+                "`--exact` restores the docker archive with all of its images, and these are not selected: {}",
+                list(missing)
+            );
+            return Err(Error::new(Code::Missing, message).hint(
+                "select all images of the archive; without `--exact` the image is written anew",
+            ));
         }
-        Ok((planned, told))
+        refuse_change(Kind::Archive, none, why, request)?;
+        if let Some((records, error)) = bad.first().filter(|_| exact) {
+            let at = format!("artifact {}", records[0].digest);
+            return Err(damage(Kind::Archive, error, at));
+        }
+        for (records, _) in older.iter().chain(&bad) {
+            self.used.extend(records.iter().map(|record| record.digest));
+        }
+        let told = incomplete.iter().filter(|_| planned.is_empty());
+        self.used.extend(told.map(|(artifact, _)| *artifact));
+        let last = planned.last().map(|one| one.records[0].original);
+        let several = planned
+            .iter()
+            .any(|one| Some(one.records[0].original) != last);
+        let texts: Vec<String> = planned.iter().map(|one| text(&one.records)).collect();
+        Ok(Choice {
+            several: several.then(|| {
+                format!(
+                    "the image was made of several archives, and the last of them is restored: {}; `--record` with a file \
+                     name or a digest restores another",
+                    some_of(&texts, 10)
+                )
+            }),
+            planned: planned.into(),
+            bad,
+            incomplete,
+        })
+    }
+
+    /// Returns what the user wants that makes another archive of the images.
+    fn change(&self, records: &[DockerRecord], request: &Request<'_>) -> Result<Option<String>> {
+        for (digest, (_, root)) in &self.wanted {
+            let own = records
+                .iter()
+                .find(|record| Some(record.subject) == *digest);
+            let names = own.map_or(&[][..], |record| &record.names);
+            if let Some(why) = change(root, &[], request, |name| named(names, name))? {
+                return Ok(Some(why));
+            }
+        }
+        Ok(None)
     }
 
     /// Finds the manifest that an image was made of. The image becomes the one that the manifest describes.
@@ -373,15 +617,63 @@ impl<'s> DockerRecords<'s> {
         for (record, error) in bad {
             let at = format!("artifact {}", record.digest);
             if request.options.exact {
-                // Damage, whatever shows it.
-                let message = format!("the record does not give back {}: {error}", kind.original());
-                return Err(Error::new(Code::Mismatch, message).at(at));
+                return Err(damage(kind, &error.to_string(), at));
             }
             self.used.insert(record.digest);
             not_used(kind, instead, (&at, &error.to_string()), report);
         }
         Ok(())
     }
+}
+
+/// Says of each archive whether the user named it: by the name of the file, or by the digest of the archive or its start.
+/// Without a choice all are named.
+///
+/// # Errors
+/// [`Code::Missing`] if there are none.
+fn by_user(archives: &[Candidate<'_>], request: &Request<'_>) -> Result<Vec<bool>> {
+    let Some(wanted) = &request.options.record else {
+        return Ok(vec![true; archives.len()]);
+    };
+    let is_named = |one: &Candidate<'_>| {
+        let id = one.records[0].original.to_string();
+        let mut files = one.records.iter().map(|record| &record.file);
+        files.any(|file| file.as_ref() == Some(wanted))
+            || wanted.len() > "sha256:".len() && id.starts_with(wanted)
+    };
+    let named: Vec<bool> = archives.iter().map(is_named).collect();
+    if named.contains(&true) {
+        return Ok(named);
+    }
+    let all: Vec<String> = archives.iter().map(|one| text(&one.records)).collect();
+    let message = format!("there is no record of the docker archive {}", quote(wanted));
+    Err(
+        Error::new(Code::Missing, message).hint(match all.is_empty() {
+            true => "the image has no record of a docker archive".to_owned(),
+            false => format!("the image has records of: {}", some_of(&all, 10)),
+        }),
+    )
+}
+
+/// The archive in messages.
+fn text(records: &[DockerRecord]) -> String {
+    let original = records[0].original;
+    match records.iter().find_map(|record| record.file.as_ref()) {
+        Some(file) => format!("{} ({original})", quote(file)),
+        None => original.to_string(),
+    }
+}
+
+/// Digests in messages.
+fn list(digests: &[Digest]) -> String {
+    let list: Vec<String> = digests.iter().map(ToString::to_string).collect();
+    some_of(&list, 10)
+}
+
+/// The error of a record that does not give back the original, whatever shows the damage.
+fn damage(kind: Kind, error: &str, at: String) -> Error {
+    let message = format!("the record does not give back {}: {error}", kind.original());
+    Error::new(Code::Mismatch, message).at(at)
 }
 
 /// Warns about a record that does not give back the original.

@@ -18,7 +18,7 @@ use super::{
         Outputs, Plan, PlannedArtifact, PlannedEntry, PlannedImage, PlannedIndex, PlannedNode,
         PlannedRoot, PlannedWhole, What,
     },
-    docker_record::{self, DockerRecords},
+    docker_record::{self, Archives, DockerRecords},
     foreign, reversal,
 };
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
     options::Missing,
     read::{
         carried,
+        docker_record::DockerRecord,
         node::{ImageNode, Node, platform_of},
         root::SourceRoot,
         spec::{spec_listed, spec_of},
@@ -45,7 +46,7 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
         request,
         known: BTreeMap::new(),
         records: DockerRecords::of(roots, request),
-        alone: is_alone(roots, request),
+        archives: Archives::default(),
     };
     let mut planned = Vec::new();
     let mut left_behind = Report::default();
@@ -97,6 +98,7 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
             });
         }
     }
+    planner.archives.check()?;
     Ok(Plan {
         outputs: Outputs::Documents(planned),
         left_behind,
@@ -117,17 +119,8 @@ struct Planner<'r, 's> {
     known: BTreeMap<Digest, Arc<PlannedNode<'s>>>,
     /// The records of the old docker images that images were made of.
     records: DockerRecords<'s>,
-    /// Whether one image is written, and no other.
-    alone: bool,
-}
-
-/// Says whether the roots lead to one wanted image.
-fn is_alone(roots: &[SourceRoot<'_>], request: &Request<'_>) -> bool {
-    let images = roots.iter().flat_map(|root| root.node.images());
-    let platforms = &request.options.platforms;
-    let wanted = images.filter(|(image, listed)| is_wanted(platforms, &spec_of(image, *listed)));
-    let digests = wanted.map(|(image, _)| image.child.as_ref().map(|child| child.digest));
-    digests.collect::<BTreeSet<Option<Digest>>>().len() == 1
+    /// The docker archives of which records are kept.
+    archives: Archives,
 }
 
 impl<'s> Planner<'_, 's> {
@@ -206,9 +199,7 @@ impl<'s> Planner<'_, 's> {
         let restored = self
             .records
             .manifest(at, request, &mut image, &mut report)?;
-        let (exact, told) = self
-            .records
-            .archives(at, self.alone, request, &mut report)?;
+        let (exact, told) = self.records.archives(node, request, &mut report)?;
         // The platform to assume if the image is written anew; a copy stays without a platform.
         let assumed = match platform_of(node, listed) {
             platform if platform.os.is_empty() || platform.architecture.is_empty() => {
@@ -220,7 +211,8 @@ impl<'s> Planner<'_, 's> {
         let env = &request.env.with_notes(&node.notes);
         let capabilities = &target.facts().capabilities;
         let layers = Sealer::plan(&image.layers, capabilities, &request.options.layers, env)?;
-        let docker = docker_record::keepsake(node, root, (target, &layers), request)?;
+        let archives = &mut self.archives;
+        let docker = docker_record::keepsake(node, root, (target, &layers), archives, request)?;
         let image = PlannedImage {
             target,
             image,
@@ -366,7 +358,12 @@ impl<'s> Planner<'_, 's> {
                 .at(child.digest.to_string())
                 .hint(hint));
         }
+        let record = DockerRecord::of(opaque, child, &request.env.limits);
+        let record = record.ok().flatten();
+        let images = record.map_or(Vec::new(), |record| record.images);
         Ok(What::Artifact(Box::new(PlannedArtifact {
+            // An archive of one image needs no other.
+            images: if images.len() > 1 { images } else { Vec::new() },
             opaque: opaque.clone(),
             child: child.clone(),
             kind: kind.clone(),

@@ -25,6 +25,7 @@ use crate::{
     choose::{docker_record::of_target, request::Request},
     outcome::BAD_RECORD,
     read::{
+        docker_record::Kind,
         node::{ImageNode, Node},
         reversal::{Reversal, among, field, was_aci},
         root::SourceRoot,
@@ -40,9 +41,14 @@ const SIGNATURE: &str = "signature";
 /// [`Code::Usage`] and [`Code::Unsupported`].
 pub(super) fn check(request: &Request<'_>) -> Result<()> {
     let (options, target) = (request.options, request.target.id());
-    if options.record.is_some() && target != FormatId::ACI {
-        let message = format!("`--record` chooses among ACIs, and the destination gets {target}");
-        return Err(Error::new(Code::Usage, message).hint("write to `aci:PATH`"));
+    let chosen = target == FormatId::ACI || of_target(request) == Some(Kind::Archive);
+    if options.record.is_some() && !chosen {
+        let message = format!(
+            "`--record` chooses among ACIs and docker archives, and the destination gets {target}"
+        );
+        return Err(
+            Error::new(Code::Usage, message).hint("write to `aci:PATH` or `docker-archive:PATH`")
+        );
     }
     if options.exact && target != FormatId::ACI && of_target(request).is_none() {
         let message = format!(

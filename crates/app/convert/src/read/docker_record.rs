@@ -14,11 +14,16 @@ use imgconv_model::{Child, Code, Digest, Error, FormatId, Limits, Opaque, Result
 
 use super::node::{ImageNode, Node};
 
-/// The annotation with the digest of the original: the SHA-256 of the archive's tar, or the digest by which
-/// registries served the manifest.
+/// The annotation with the composed digest of an archive, which its record has too.
+pub const IDENTITY: &str = "imgconv.reversal.identity";
+/// The annotation with the digest of the original: the digest by which registries served the manifest, or the SHA-256 of
+/// the tar of an archive, if its record has version 1.
 pub const DIGEST: &str = "imgconv.reversal.digest";
 /// The annotation with the names of the image in the archive, separated by spaces.
 pub const NAMES: &str = "imgconv.reversal.names";
+/// The annotation with the digests of the manifests of all images of an archive of several, in the order of the archive,
+/// separated by spaces.
+pub const IMAGES: &str = "imgconv.reversal.images";
 /// The annotation with the SHA-256 of the manifest with its signatures.
 pub const FILE_DIGEST: &str = "imgconv.reversal.file-digest";
 /// The annotation with the media type of the manifest.
@@ -84,8 +89,12 @@ pub struct DockerRecord {
     pub record: Child,
     /// The digest of the original.
     pub original: Digest,
+    /// Whether the digest is the composed one of an archive, and not that of its tar.
+    pub composed: bool,
     /// The names of the image in the archive.
     pub names: Vec<String>,
+    /// The manifests of all images of the archive, in its order; the subject is among them.
+    pub images: Vec<Digest>,
     /// The media type of the manifest.
     pub media_type: String,
     /// The SHA-256 of the manifest with its signatures.
@@ -118,12 +127,19 @@ impl DockerRecord {
             let text = |key: &str| annotations.get(key).cloned();
             let needed = |key: &str| text(key).ok_or_else(|| lacks(&format!("annotation {key}")));
             let names = text(NAMES).unwrap_or_default();
+            let subject = opaque.subject.ok_or_else(|| lacks("subject"))?;
+            let images = text(IMAGES).filter(|_| kind == Kind::Archive);
+            let identity = text(IDENTITY).filter(|_| kind == Kind::Archive);
+            let composed = identity.is_some();
+            let original = identity.map_or_else(|| needed(DIGEST), Ok)?;
             Ok(Self {
                 kind,
                 digest: child.digest,
-                subject: opaque.subject.ok_or_else(|| lacks("subject"))?,
+                subject,
+                images: images.map_or_else(|| Ok(vec![subject]), |text| listed(&text, &subject))?,
                 record: record.ok_or_else(|| lacks("blob of the record"))?,
-                original: Digest::parse(&needed(DIGEST)?)?,
+                original: Digest::parse(&original)?,
+                composed,
                 names: names.split_whitespace().map(str::to_owned).collect(),
                 media_type: match kind {
                     Kind::Archive => String::new(),
@@ -139,6 +155,20 @@ impl DockerRecord {
         read()
             .map(Some)
             .map_err(|error| error.at(field(child, kind)))
+    }
+}
+
+/// Reads the list of the images of an archive. Its length is bounded by that of the manifest.
+fn listed(text: &str, subject: &Digest) -> Result<Vec<Digest>> {
+    let images = text.split_whitespace().map(Digest::parse);
+    let images = images.collect::<Result<Vec<Digest>>>()?;
+    let bad = |message: &str| Err(Error::new(Code::BadManifest, format!("{IMAGES} {message}")));
+    if images.iter().collect::<BTreeSet<&Digest>>().len() != images.len() {
+        return bad("lists an image twice");
+    }
+    match images.contains(subject) {
+        true => Ok(images),
+        false => bad("does not list the image that the artifact is about"),
     }
 }
 

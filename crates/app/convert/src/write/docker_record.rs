@@ -1,164 +1,138 @@
 //! Recording old docker images beside the OCI images that they become, and restoring them.
 
-use std::{
-    io::{self, Read},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use imgconv_json::Map;
 use imgconv_manifest::media_type::WHOLE_ARCHIVE;
 use imgconv_model::{
-    Algorithm, BundleSink, Child, Code, Compression, Counted, Digest, Env, Error, Reader, Result,
-    SealedLayer, WholeArchive, Work,
+    Algorithm, BundleSink, Child, Code, Compression, Counted, Digest, Document, Env, Error, Result,
+    WholeArchive, WholeImage, Work,
 };
-use imgconv_reversal::{Member, Part, archive_digest, record_archive};
-use imgconv_stream::Cancellable;
+use imgconv_reversal::{Member, Part, record_archive};
 
 use super::reversal::{Stored, compression, put, put_artifact};
 use crate::{
-    assemble::output::RecordOf,
+    assemble::output::ArchiveImage,
     choose::docker_record::restored_archive,
-    plan::data::{DockerKeepsake, PlannedDocker},
-    read::{
-        docker_record::{DIGEST, FILE, FILE_DIGEST, Kind, MEDIA_TYPE, NAMES},
-        node::ImageNode,
-    },
+    plan::data::{KeptArchive, PlannedDocker},
+    read::docker_record::{DIGEST, FILE, FILE_DIGEST, IDENTITY, IMAGES, Kind, MEDIA_TYPE, NAMES},
 };
 
 /// The bytes of an archive that a record may hold before the user is told, beside a share of the archive.
 const LARGE: u64 = 4 << 20;
 
-/// Runs work that reads the layers of an archive, and computes the digest of the whole archive in the meantime, unless
-/// the user wants no second thread.
-pub(super) fn hashed_beside<T>(
-    keepsake: Option<&DockerKeepsake>,
-    env: &Env,
-    work: impl FnOnce() -> Result<T>,
-) -> Result<(T, Option<Digest>)> {
-    let Some(DockerKeepsake::Archive(whole, _)) = keepsake else {
-        return Ok((work()?, None));
-    };
-    let failed = AtomicBool::new(false);
-    if env.jobs < 2 {
-        return Ok((work()?, Some(hashed(whole, &failed, env)?)));
-    }
-    thread::scope(|scope| {
-        let hashing = scope.spawn(|| hashed(whole, &failed, env));
-        let done = work().inspect_err(|_| failed.store(true, Ordering::Relaxed));
-        let hashed = hashing.join().expect("reading an archive does not panic");
-        Ok((done?, Some(hashed?)))
-    })
-}
-
-/// Stores the record of an old docker image. `digest` is that of the whole archive.
-pub(super) fn store(
+/// Stores a manifest of schema 1 as the record about the image that it became. The digest is that by which registries serve
+/// the manifest.
+pub(super) fn store_manifest(
     sink: &dyn BundleSink,
-    record: RecordOf<'_>,
-    sealed: &[SealedLayer],
-    (keepsake, digest): (&DockerKeepsake, Option<Digest>),
+    subject: &Child,
+    (document, digest): (&Document, &Digest),
     env: &Env,
 ) -> Result<Stored> {
+    let whole = imgconv_stream::digest(Algorithm::Sha256, &document.bytes);
     let mut annotations = Map::new();
-    let mut note = |key: &str, value: &str| annotations.insert(key.into(), value.into());
-    let (kind, stored) = match keepsake {
-        DockerKeepsake::Archive(whole, file) => {
-            let members = members(record.node, &whole.layers, sealed)?;
-            let length = whole.tar.facts.size.unwrap_or(0);
-            let kept = members.iter().map(|member| member.part.size).sum();
-            let literal = length.saturating_sub(kept);
-            if literal > LARGE && literal > length / 10 {
-                let message = format!(
-                    "layers of the archive are compressed, or belong to no image, so the record holds {literal} bytes itself"
-                );
-                env.notes.warn("large-record", "the archive", message);
-            }
-            let digest = digest.map_or_else(|| hashed(whole, &AtomicBool::default(), env), Ok)?;
-            let tar = whole.tar.bytes.positioned()?.ok_or_else(|| {
-                let message = "the archive can't be read by position, so there is no record of it";
-                Error::new(Code::Unsupported, message)
-            })?;
-            let known = (length, digest);
-            let (header, reader, _) =
-                record_archive(&*tar, known, &members, whole.compression, env)?;
-            note(DIGEST, &header.digest.to_string());
-            note(NAMES, &whole.names.join(" "));
-            if let Some(file) = file {
-                note(FILE, file);
-            }
-            let stored = put(sink, Kind::Archive.record_type(), reader, env)?;
-            (Kind::Archive, stored)
+    annotations.insert(DIGEST.into(), digest.to_string().into());
+    annotations.insert(FILE_DIGEST.into(), whole.to_string().into());
+    annotations.insert(MEDIA_TYPE.into(), (&*document.kind).into());
+    let kind = Kind::Schema1;
+    let stored = put(sink, kind.record_type(), &*document.bytes, env)?;
+    put_artifact(sink, kind.artifact_type(), subject, &[&stored], annotations)
+}
+
+/// Stores the record of a docker archive, and an artifact about each of its images, in the order of the archive.
+pub(super) fn store_archive(
+    sink: &dyn BundleSink,
+    kept: &KeptArchive,
+    images: &[&ArchiveImage],
+    env: &Env,
+) -> Result<Vec<Stored>> {
+    let whole = &kept.whole;
+    let subjects = images.iter().map(|image| image.subject.digest);
+    let subjects: Vec<Digest> = subjects.collect();
+    if subjects.iter().collect::<BTreeSet<_>>().len() != subjects.len() {
+        let message = "two images of the docker archive become the same image, so there is no record of the archive";
+        return Err(Error::new(Code::Unsupported, message).hint("leave `--reversible` out"));
+    }
+    let members = members(whole, images)?;
+    let length = whole.tar.facts.size.unwrap_or(0);
+    let held = members.iter().map(|member| member.part.size).sum();
+    let literal = length.saturating_sub(held);
+    if literal > LARGE && literal > length / 10 {
+        let message = format!(
+            "layers of the archive are compressed, or belong to no image, so the record holds {literal} bytes itself"
+        );
+        env.notes.warn("large-record", "the archive", message);
+    }
+    let tar = whole.tar.bytes.positioned()?.ok_or_else(|| {
+        let message = "the archive can't be read by position, so there is no record of it";
+        Error::new(Code::Unsupported, message)
+    })?;
+    let (header, reader, _) = record_archive(&*tar, length, &members, whole.compression, env)?;
+    let kind = Kind::Archive;
+    let stored = put(sink, kind.record_type(), reader, env)?;
+    let list: Vec<String> = subjects.iter().map(ToString::to_string).collect();
+    let artifact = |(image, own): (&&ArchiveImage, &WholeImage)| {
+        let mut annotations = Map::new();
+        annotations.insert(IDENTITY.into(), header.digest.to_string().into());
+        annotations.insert(NAMES.into(), own.names.join(" ").into());
+        if list.len() > 1 {
+            annotations.insert(IMAGES.into(), list.join(" ").into());
         }
-        DockerKeepsake::Schema1(document, digest) => {
-            note(DIGEST, &digest.to_string());
-            let whole = imgconv_stream::digest(Algorithm::Sha256, &document.bytes);
-            note(FILE_DIGEST, &whole.to_string());
-            note(MEDIA_TYPE, &document.kind);
-            let stored = put(sink, Kind::Schema1.record_type(), &*document.bytes, env)?;
-            (Kind::Schema1, stored)
+        if let Some(file) = &kept.file {
+            annotations.insert(FILE.into(), (&**file).into());
         }
+        put_artifact(
+            sink,
+            kind.artifact_type(),
+            &image.subject,
+            &[&stored],
+            annotations,
+        )
     };
-    let kind = kind.artifact_type();
-    put_artifact(sink, kind, record.subject, &[&stored], annotations)
+    images.iter().zip(&whole.images).map(artifact).collect()
 }
 
-/// Computes the digest of an archive, unless other work fails.
-fn hashed(whole: &WholeArchive, failed: &AtomicBool, env: &Env) -> Result<Digest> {
-    let size = whole.tar.facts.size;
-    let work = Work::begin("the archive", Counted::Result, size, env);
-    let tar = Stopped(work.reading(whole.tar.open()?), failed);
-    archive_digest(Cancellable::new(tar, env))
-}
-
-/// Bytes that are read until other work has failed.
-struct Stopped<'a>(Reader, &'a AtomicBool);
-
-impl Read for Stopped<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        match self.1.load(Ordering::Relaxed) {
-            true => Err(io::ErrorKind::BrokenPipe.into()),
-            false => self.0.read(out),
+/// The layers of an archive that need not be in its record, by rising offsets. Images may share them.
+fn members(whole: &WholeArchive, images: &[&ArchiveImage]) -> Result<Vec<Member>> {
+    let mut members = BTreeMap::new();
+    for (image, own) in images.iter().zip(&whole.images) {
+        let layers = own.layers.iter().zip(&image.sealed).zip(&image.layers);
+        for ((&(offset, size), sealed), layer) in layers {
+            let diff_id = sealed.diff_id;
+            // A member without bytes became an empty tar, and the bytes of a compressed member are not those of the
+            // layer's tar.
+            let same = size > 0 && diff_id.algorithm() == Algorithm::Sha256;
+            if same && compression(&layer.blob)? == Compression::None {
+                let part = Part { diff_id, size };
+                let known = members.insert(offset, part);
+                if known.is_some_and(|known| known != part) {
+                    let message = "a layer of the archive was changed while it was read";
+                    return Err(Error::new(Code::Mismatch, message)
+                        .hint("run it again when nothing writes to it"));
+                }
+            }
         }
     }
+    let members = members.into_iter();
+    Ok(members
+        .map(|(offset, part)| Member { offset, part })
+        .collect())
 }
 
-/// The layers of an archive that need not be in its record, by rising offsets.
-fn members(node: &ImageNode, places: &[(u64, u64)], sealed: &[SealedLayer]) -> Result<Vec<Member>> {
-    let mut members = Vec::new();
-    let layers = places.iter().zip(sealed).zip(&node.image.layers);
-    for ((&(offset, size), sealed), layer) in layers {
-        let diff_id = sealed.diff_id;
-        // A member without bytes became an empty tar, and the bytes of a compressed member are not those of the
-        // layer's tar.
-        let same = size > 0 && diff_id.algorithm() == Algorithm::Sha256;
-        if same && compression(&layer.blob)? == Compression::None {
-            let part = Part { diff_id, size };
-            members.push(Member { offset, part });
-        }
-    }
-    members.sort_by_key(|member| member.offset);
-    members.dedup();
-    Ok(members)
-}
-
-/// Restores the archive that an image was made of, and writes it as a blob; returns its digest and size.
+/// Restores the archive that images were made of, and writes it as a blob; returns its digest and size.
 pub(super) fn restore(
     sink: &dyn BundleSink,
     exact: &PlannedDocker<'_>,
-    node: &ImageNode,
     env: &Env,
 ) -> Result<(Digest, u64)> {
-    let PlannedDocker { record, bundle, .. } = exact;
-    let archive = restored_archive(record, *bundle, &node.image, env)?;
+    let PlannedDocker {
+        records,
+        bundle,
+        images,
+        ..
+    } = exact;
+    let archive = restored_archive(records, *bundle, images, env)?;
     let work = Work::begin("the archive", Counted::Result, Some(archive.size), env);
     let put = put(sink, WHOLE_ARCHIVE, work.reading(archive.open()?), env)?;
-    let Child { digest, size, .. } = put;
-    match digest == record.original {
-        true => Ok((digest, size)),
-        false => Err(Error::mismatch(
-            "the digest of the archive",
-            record.original,
-            digest,
-        )),
-    }
+    Ok((put.digest, put.size))
 }

@@ -10,10 +10,7 @@ mod streams;
 mod told;
 mod users;
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeSet,
-};
+use std::{cell::RefCell, collections::BTreeSet};
 
 use imgconv_manifest::find_blob;
 use imgconv_model::{Algorithm, Child, Digest, Document, Env, Error, Layer, Result, SealedLayer};
@@ -24,11 +21,11 @@ pub use self::destination::Destination;
 use crate::{
     assemble::{
         Known, documents,
-        output::{Assembled, Output, RecordOf},
+        output::{ArchiveImage, Assembled, Output, RecordOf},
     },
     choose::request::Request,
     plan::data::{
-        DockerKeepsake, Keepsake, Outputs, Plan, PlannedArtifact, PlannedDocker, PlannedImage,
+        Keepsake, KeptArchive, Outputs, Plan, PlannedArtifact, PlannedDocker, PlannedImage,
     },
     read::{
         node::{ImageNode, semantics},
@@ -55,7 +52,6 @@ pub fn write<'s>(
                 request,
                 stored: RefCell::default(),
                 known,
-                hashed: Cell::default(),
             };
             let mut assembled = documents(roots, &plan.left_behind, request, &written)?;
             assembled.stored = written.stored.into_inner();
@@ -85,8 +81,6 @@ struct Written<'a> {
     stored: RefCell<BTreeSet<(Digest, u64)>>,
     /// The layers that progress has told.
     known: RefCell<told::Known>,
-    /// The digest of the archive whose layers were written last, if a record keeps the archive.
-    hashed: Cell<Option<Digest>>,
 }
 
 impl Output for Written<'_> {
@@ -114,11 +108,7 @@ impl Output for Written<'_> {
         };
         let aci = node.aci.as_ref().filter(|_| planned.reversal.is_some());
         let Some(aci) = aci else {
-            let work = || run(layers);
-            let (sealed, digest) =
-                docker_record::hashed_beside(planned.docker.as_ref(), env, work)?;
-            self.hashed.set(digest);
-            return Ok((sealed, None));
+            return Ok((run(layers)?, None));
         };
         let recording = reversal::Recording::new(aci, layers, env);
         let sealed = run(recording.layers())?;
@@ -137,29 +127,40 @@ impl Output for Written<'_> {
         Ok((stored.artifact, stored.size))
     }
 
-    fn docker_record(
+    fn manifest_record(
         &self,
-        record: RecordOf<'_>,
-        sealed: &[SealedLayer],
-        keepsake: &DockerKeepsake,
-        env: &Env,
+        subject: &Child,
+        manifest: (&Document, &Digest),
     ) -> Result<Option<(Child, u64)>> {
-        let kept = (keepsake, self.hashed.take());
-        let stored = docker_record::store(self.destination.sink, record, sealed, kept, env)?;
+        let (sink, env) = (self.destination.sink, self.request.env);
+        let stored = docker_record::store_manifest(sink, subject, manifest, env)?;
         self.stored.borrow_mut().extend(stored.blobs);
         Ok(Some((stored.artifact, stored.size)))
     }
 
-    fn whole(
+    fn archive_record(
         &self,
-        exact: &PlannedDocker<'_>,
-        node: &ImageNode,
+        kept: &KeptArchive,
+        images: &[&ArchiveImage],
         env: &Env,
-    ) -> Result<(Digest, u64)> {
+    ) -> Result<Option<(Vec<Child>, u64)>> {
+        let stored = docker_record::store_archive(self.destination.sink, kept, images, env)?;
+        let size = stored.first().map_or(0, |stored| stored.size);
+        let (mut artifacts, mut blobs) = (Vec::new(), self.stored.borrow_mut());
+        for stored in stored {
+            blobs.extend(stored.blobs);
+            artifacts.push(stored.artifact);
+        }
+        Ok(Some((artifacts, size)))
+    }
+
+    fn whole(&self, exact: &PlannedDocker<'_>, env: &Env) -> Result<(Digest, u64)> {
         let (sink, request) = (self.destination.sink, self.request);
-        let restored = docker_record::restore(sink, exact, node, env)?;
+        let restored = docker_record::restore(sink, exact, env)?;
         self.stored.borrow_mut().insert(restored);
-        self.known.borrow_mut().done(&node.image, request.env);
+        for node in &exact.images {
+            self.known.borrow_mut().done(&node.image, request.env);
+        }
         Ok(restored)
     }
 
@@ -177,6 +178,7 @@ impl Output for Written<'_> {
             child,
             kind: _,
             bundle,
+            images: _,
         } = planned;
         // A record that is not whole is left out, with its document.
         let is_record = holds_record(opaque);

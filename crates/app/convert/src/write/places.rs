@@ -13,11 +13,11 @@ use imgconv_stream::digest;
 use crate::{
     assemble::{
         documents,
-        output::{Output, RecordOf},
+        output::{ArchiveImage, Output, RecordOf},
     },
     choose::request::Request,
     plan::data::{
-        DockerKeepsake, Keepsake, Outputs, Plan, PlannedArtifact, PlannedDocker, PlannedImage, What,
+        Keepsake, KeptArchive, Outputs, Plan, PlannedArtifact, PlannedDocker, PlannedImage, What,
     },
     read::node::ImageNode,
 };
@@ -83,17 +83,20 @@ impl Output for Told {
         unreachable!("only layers that are written give a record")
     }
 
-    fn docker_record(
-        &self,
-        _: RecordOf<'_>,
-        _: &[SealedLayer],
-        _: &DockerKeepsake,
-        _: &Env,
-    ) -> Result<Option<(Child, u64)>> {
+    fn manifest_record(&self, _: &Child, _: (&Document, &Digest)) -> Result<Option<(Child, u64)>> {
         Ok(None)
     }
 
-    fn whole(&self, _: &PlannedDocker<'_>, _: &ImageNode, _: &Env) -> Result<(Digest, u64)> {
+    fn archive_record(
+        &self,
+        _: &KeptArchive,
+        _: &[&ArchiveImage],
+        _: &Env,
+    ) -> Result<Option<(Vec<Child>, u64)>> {
+        Ok(None)
+    }
+
+    fn whole(&self, _: &PlannedDocker<'_>, _: &Env) -> Result<(Digest, u64)> {
         let message = "the archive is restored as a whole";
         Err(Error::new(Code::Unsupported, message))
     }

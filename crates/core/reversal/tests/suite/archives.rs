@@ -3,9 +3,7 @@
 use std::io::{self, Cursor, Read};
 
 use imgconv_model::{Algorithm, Code, Compression, Error, Limits, ReadAt, Reader, Result};
-use imgconv_reversal::{
-    ArchiveHeader, ArchiveRecord, Member, Part, archive_digest, record_archive,
-};
+use imgconv_reversal::{ArchiveHeader, ArchiveRecord, Member, Part, record_archive};
 use imgconv_stream::{Level, PieceEncoder, digest};
 
 use crate::{
@@ -58,16 +56,29 @@ fn archive(parts: &[(Vec<u8>, Option<usize>)], layers: &[Vec<u8>]) -> Archive {
             tar.extend_from_slice(layer);
         }
     }
-    let known = (tar.len() as u64, archive_digest(reader(&tar)).unwrap());
+    let length = tar.len() as u64;
     let (header, mut made, size) =
-        record_archive(&Bytes(&tar), known, &members, Compression::Xz, &env()).unwrap();
+        record_archive(&Bytes(&tar), length, &members, Compression::Xz, &env()).unwrap();
     let mut record = Vec::new();
     made.read_to_end(&mut record).unwrap();
     assert_eq!(record.len() as u64, size);
-    assert_eq!(header.digest, digest(Algorithm::Sha256, &tar));
+    assert!(header.composed);
+    assert_eq!(header.digest.hash(), &record[32..64]);
     Archive {
         tar,
         layers: layers.to_vec(),
+        record,
+    }
+}
+
+/// The record as version 1 has it: with the digest of the tar.
+fn of_tar(made: &Archive) -> Archive {
+    let mut record = made.record.clone();
+    record[8] = 1;
+    record[32..64].copy_from_slice(digest(Algorithm::Sha256, &made.tar).hash());
+    Archive {
+        tar: made.tar.clone(),
+        layers: made.layers.clone(),
         record,
     }
 }
@@ -115,10 +126,13 @@ fn sample(seed: u64) -> Archive {
 fn an_archive_comes_back_with_its_layers_in_any_order() {
     for seed in 0..20 {
         let made = sample(seed);
-        let (header, tar) = rebuilt(&made.record, &made.layers).unwrap();
-        assert!(tar == made.tar, "seed {seed}");
-        assert_eq!(header.compression, Compression::Xz);
-        assert_eq!(header.layers.len(), 4);
+        for made in [of_tar(&made), made] {
+            let (header, tar) = rebuilt(&made.record, &made.layers).unwrap();
+            assert!(tar == made.tar, "seed {seed}");
+            assert_eq!(header.compression, Compression::Xz);
+            assert_eq!(header.layers.len(), 4);
+            assert_eq!(header.composed, made.record[8] == 2);
+        }
     }
     // Nothing but layers, and no layer at all.
     let layers = [vec![1; 10], vec![2; 20]];
@@ -141,8 +155,7 @@ fn layers_outside_of_the_archive_are_refused() {
         size: 2000,
     };
     let code = |tar: &[u8], length: u64, members: &[Member]| {
-        let known = (length, archive_digest(reader(tar)).unwrap());
-        let made = record_archive(&Bytes(tar), known, members, Compression::None, &env());
+        let made = record_archive(&Bytes(tar), length, members, Compression::None, &env());
         made.err().map(|error| error.code())
     };
     let length = tar.len() as u64;
@@ -173,7 +186,10 @@ fn a_record_names_its_layers_and_its_version() {
         changed[at] = byte;
         code(&changed, &made.layers)
     };
-    assert_eq!(changed(8, 2), Code::Unsupported);
+    assert_eq!(changed(8, 3), Code::Unsupported);
+    assert_eq!(changed(8, 0), Code::Unsupported);
+    // A record of version 2 is none of version 1.
+    assert_eq!(changed(8, 1), Code::Mismatch);
     assert_eq!(changed(10, 9), Code::BadManifest);
     assert_eq!(changed(11, 1), Code::BadManifest);
     assert_eq!(changed(14, 1), Code::Limit);
@@ -202,12 +218,13 @@ fn never_another(made: &Archive, record: &[u8], what: &str) -> bool {
 fn a_changed_record_of_an_archive_never_gives_other_bytes() {
     let mut state = 17;
     let mut same = 0;
-    let samples: Vec<Archive> = (0..5).map(sample).collect();
-    for round in 0..500 {
+    let samples = (0..5).map(sample).flat_map(|made| [of_tar(&made), made]);
+    let samples: Vec<Archive> = samples.collect();
+    for round in 0..1000 {
         let made = &samples[round % samples.len()];
         let mut record = made.record.clone();
         // Half of the changes are in the header.
-        let split = if round % 2 == 0 {
+        let split = if (round / samples.len()).is_multiple_of(2) {
             64 + 4 * 40
         } else {
             record.len()
@@ -221,7 +238,7 @@ fn a_changed_record_of_an_archive_never_gives_other_bytes() {
         record.splice(..split, begin);
         same += usize::from(never_another(made, &record, &format!("round {round}")));
     }
-    assert!(same < 100, "{same} changes had no effect");
+    assert!(same < 200, "{same} changes had no effect");
 }
 
 /// The error of the check without layers, for a record of that size whose layers may be used so often.
@@ -257,7 +274,7 @@ fn a_record_of_an_archive_is_bounded() {
         [&head[..], &encoder.compress(instructions).unwrap()].concat()
     };
     // A layer that is repeated: 100 MB by the first length, 3 GB by the second.
-    let repeated = hostile(100_000_000, &[0, 2].repeat(100_000_000 / 3000));
+    let repeated = hostile(100_000_000, &[0, 1].repeat(100_000_000 / 1000));
     let error = fault(&repeated, repeated.len() as u64, &[1, 1]).unwrap();
     assert_eq!(error.code(), Code::BadManifest);
     assert!(error.message().contains("give"), "{error}");
@@ -273,8 +290,7 @@ fn a_record_of_an_archive_is_bounded() {
     // Such a record is not made.
     let env = env();
     let zeros = vec![0; 80 << 20];
-    let known = (80 << 20, archive_digest(&*zeros).unwrap());
-    let made = record_archive(&Bytes(&zeros), known, &[], Compression::None, &env);
+    let made = record_archive(&Bytes(&zeros), 80 << 20, &[], Compression::None, &env);
     assert_eq!(
         made.err().map(|error| error.code()),
         Some(Code::Unsupported)
@@ -293,15 +309,18 @@ fn changed_instructions_of_an_archive_never_give_other_bytes() {
         (vec![6; 10], None),
     ];
     let made = archive(&parts, &layers);
-    let (header, body) = made.record.split_at(64 + 2 * 40);
-    let plain = zstd_plain(body);
+    let plain = zstd_plain(&made.record[64 + 2 * 40..]);
     let mut state = 18;
-    for round in 0..1000 {
-        let mut changed = plain.clone();
-        change(&mut changed, &mut state);
-        let record = [header, &encoder.compress(&changed).unwrap()].concat();
-        never_another(&made, &record, &format!("round {round}"));
+    for made in [of_tar(&made), archive(&parts, &layers)] {
+        let header = &made.record[..64 + 2 * 40];
+        for round in 0..1000 {
+            let mut changed = plain.clone();
+            change(&mut changed, &mut state);
+            let record = [header, &encoder.compress(&changed).unwrap()].concat();
+            never_another(&made, &record, &format!("round {round}"));
+        }
     }
+    let header = &made.record[..64 + 2 * 40];
     for number in [&[0xff; 9][..], &[0x80; 20], &[0, 0], &[0, 3], &[0, 0xff, 1]] {
         for at in [0, plain.len()] {
             let mut changed = plain.clone();
@@ -310,4 +329,119 @@ fn changed_instructions_of_an_archive_never_give_other_bytes() {
             assert!(!never_another(&made, &record, "a number"));
         }
     }
+}
+
+/// The layers as a hostile place gives them: one of them is another than its diff ID says, at its second use alone.
+fn with_another(made: &Archive, another: Vec<u8>) -> (Vec<u8>, Option<Error>) {
+    let record = ArchiveRecord::open(reader(&made.record), &Limits::default(), "record").unwrap();
+    let first = made.layers[0].clone();
+    let (other, mut used) = (made.layers[1].clone(), 0);
+    let open = move |place: usize| {
+        used += usize::from(place == 0);
+        Ok(match place {
+            0 if used == 2 => reader(&another),
+            0 => reader(&first),
+            _ => reader(&other),
+        })
+    };
+    let mut rebuilt = record.rebuild(Box::new(open)).unwrap();
+    let mut out = Vec::new();
+    let read = rebuilt.read_to_end(&mut out);
+    (out, read.map_err(Error::from_io).err())
+}
+
+/// H10e: every use of a layer is verified, also at the end of the tar, whose last bytes are not given before.
+#[test]
+fn every_use_of_a_layer_is_compared_with_its_diff_id() {
+    let layers = [vec![1; 1000], vec![2; 3000]];
+    let parts = [
+        (vec![8; 40], Some(0)),
+        (vec![9; 30], Some(1)),
+        (vec![7; 20], Some(0)),
+    ];
+    let made = archive(&parts, &layers);
+    let (tar, error) = with_another(&made, layers[0].clone());
+    assert!(error.is_none() && tar == made.tar);
+    let mut changed = layers[0].clone();
+    changed[999] = 3;
+    for another in [changed, vec![1; 999], vec![1; 1001], Vec::new()] {
+        let length = another.len();
+        let (tar, error) = with_another(&made, another);
+        let error = error.unwrap();
+        assert_eq!(error.code(), Code::Mismatch, "{length}: {error}");
+        assert!(tar.len() < made.tar.len(), "{length}");
+    }
+}
+
+/// H10e: a record that is whole and has other contents than its header says is found without the layers.
+#[test]
+fn the_composed_digest_is_that_of_the_whole_record() {
+    let encoder = PieceEncoder::new(Compression::Zstd, Level::Default).unwrap();
+    let layers = [vec![1; 1000], vec![2; 1000]];
+    let parts = [(vec![8; 4], Some(0)), (vec![9; 3], Some(1))];
+    let made = archive(&parts, &layers);
+    let (header, body) = made.record.split_at(64 + 2 * 40);
+    assert_eq!(zstd_plain(body), [4, 8, 8, 8, 8, 1, 3, 9, 9, 9, 2]);
+    let checked = |header: &[u8], instructions: &[u8]| {
+        let record = [header, &encoder.compress(instructions).unwrap()].concat();
+        let size = record.len() as u64;
+        fault(&record, size, &[2, 2]).map(|error| error.message().to_owned())
+    };
+    // Runs may be cut in any way.
+    assert_eq!(
+        checked(header, &[1, 8, 0, 3, 8, 8, 8, 1, 2, 9, 9, 0, 1, 9, 2]),
+        None
+    );
+    let differs = |header: &[u8], instructions: &[u8], text: &str| {
+        let said = checked(header, instructions).unwrap();
+        assert!(said.contains(text), "{said}");
+    };
+    differs(
+        header,
+        &[4, 8, 8, 7, 8, 1, 3, 9, 9, 9, 2],
+        "composed digest",
+    );
+    differs(
+        header,
+        &[3, 8, 8, 8, 1, 4, 8, 9, 9, 9, 2],
+        "composed digest",
+    );
+    differs(header, &[4, 8, 8, 8, 8, 2, 3, 9, 9, 9, 1], "another order");
+    differs(header, &[4, 8, 8, 8, 8, 1, 3, 9, 9, 9, 1], "does not use");
+    let mut other = header.to_vec();
+    other[64] ^= 1;
+    differs(
+        &other,
+        &[4, 8, 8, 8, 8, 1, 3, 9, 9, 9, 2],
+        "composed digest",
+    );
+}
+
+/// The digest is the one that docs/reversal.md describes.
+#[test]
+fn the_composed_digest_is_as_documented() {
+    let layers = [vec![1; 1000], vec![2; 1000]];
+    let parts = [
+        (vec![8; 4], Some(0)),
+        (Vec::new(), Some(1)),
+        (vec![7; 300_000], Some(0)),
+        (vec![9; 3], None),
+    ];
+    let made = archive(&parts, &layers);
+    let mut text = b"\x89SAVREV\n\x02\0".to_vec();
+    text.extend_from_slice(&(made.tar.len() as u64).to_le_bytes());
+    text.extend_from_slice(&2_u32.to_le_bytes());
+    for layer in &layers {
+        text.extend_from_slice(digest(Algorithm::Sha256, layer).hash());
+        text.extend_from_slice(&1000_u64.to_le_bytes());
+    }
+    for ((literal, _), place) in parts.iter().zip([1_u32, 2, 1, 0]) {
+        text.extend_from_slice(literal);
+        text.extend_from_slice(&(literal.len() as u64).to_le_bytes());
+        text.extend_from_slice(&place.to_le_bytes());
+    }
+    assert_eq!(
+        &made.record[32..64],
+        digest(Algorithm::Sha256, &text).hash()
+    );
 }

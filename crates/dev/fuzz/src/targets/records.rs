@@ -138,7 +138,8 @@ pub(super) fn reversal_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// A record of an archive gives the archive of the digest that the record names, or an error.
+/// A record of an archive gives layers with their diff IDs in an archive of the length that the record names, or an error. A
+/// record of version 1 gives the archive of the digest that it names.
 pub(super) fn reversal_archive(bytes: &[u8]) {
     archive(bytes);
     // The number of layers is at offset 12, and 40 bytes each follow 64 bytes.
@@ -167,6 +168,12 @@ fn archive(bytes: &[u8]) {
     };
     let mut tar = Vec::new();
     if rebuilt.read_to_end(&mut tar).is_ok() {
+        assert_eq!(tar.len() as u64, header.length);
+        if header.composed {
+            let record = ArchiveRecord::open(reader(bytes), &limits, "record").unwrap();
+            record.check().unwrap();
+            return;
+        }
         assert_eq!(digest(Algorithm::Sha256, &tar), header.digest);
     }
 }
@@ -197,14 +204,21 @@ pub(super) fn reversal_archive_seeds() -> Vec<Vec<u8>> {
         tar.extend_from_slice(&[0; 300]);
     }
     let length = tar.len() as u64;
-    let known = (length, digest(Algorithm::Sha256, &tar));
-    let made = record_archive(&Bytes(tar), known, &members, Compression::Xz, &cage::env());
+    let of_tar = digest(Algorithm::Sha256, &tar);
+    let made = record_archive(&Bytes(tar), length, &members, Compression::Xz, &cage::env());
     let (_, mut made, _) = made.unwrap();
     let mut record = Vec::new();
     made.read_to_end(&mut record).unwrap();
     let header = 64 + 40 * layers.len();
     let plain = zstd::decode_all(&record[header..]).unwrap();
-    vec![[&record[..header], &plain].concat(), record]
+    // The same as version 1.
+    let mut old = record.clone();
+    old[8] = 1;
+    old[32..64].copy_from_slice(of_tar.hash());
+    let begins = [&record[..header], &old[..header]];
+    let mut seeds: Vec<Vec<u8>> = begins.map(|begin| [begin, &plain].concat()).into();
+    seeds.extend([record, old]);
+    seeds
 }
 
 /// Every bucket is walked, and each key is found again.

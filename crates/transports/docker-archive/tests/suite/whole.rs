@@ -37,10 +37,14 @@ fn the_bytes_and_the_layers_of_an_old_archive_are_given() {
     let roots = bundle.roots().unwrap();
     assert_eq!(roots.len(), 2);
     let whole = bundle.whole(&roots[0].digest().unwrap()).unwrap().unwrap();
-    assert_eq!(whole.images, 1);
-    assert_eq!(whole.names, ["team/app:1", "team/app:2"]);
+    let [image] = &whole.images[..] else {
+        panic!("{:?}", whole.images);
+    };
+    assert_eq!(Some(image.root), roots[0].digest());
+    assert_eq!(image.names, ["team/app:1", "team/app:2"]);
+    assert!(whole.unreadable.is_empty());
     assert_eq!(whole.compression, Compression::None);
-    let found = whole.layers.iter().map(|(offset, size)| {
+    let found = image.layers.iter().map(|(offset, size)| {
         let begin = usize::try_from(*offset).unwrap();
         let end = begin + usize::try_from(*size).unwrap();
         &bytes[begin..end]
