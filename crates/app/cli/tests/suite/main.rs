@@ -53,6 +53,7 @@ mod tags;
 mod terminal;
 mod told;
 mod trust;
+mod unexamined;
 mod ways_back;
 mod whole_program;
 mod whole_registries;
