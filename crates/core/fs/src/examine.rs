@@ -10,8 +10,6 @@ use std::{
 use imgconv_model::{Error, Result, quote_path};
 use rustix::io::Errno;
 
-use crate::Directory;
-
 /// Returns the metadata of what is at a path, behind links; `None` if nothing is there.
 ///
 /// # Errors
@@ -49,20 +47,6 @@ fn told(found: io::Result<Metadata>, path: &Path) -> Result<Option<Metadata>> {
         Ok(found) => Ok(Some(found)),
         Err(error) if is_fault(&error) => Err(Error::io(error, quote_path(path))),
         Err(_) => Ok(None),
-    }
-}
-
-/// Says whether a path is a directory that `is_place` accepts. An error of `is_place` is an error here
-/// if a call of the system failed; other errors are about a place of another form.
-///
-/// # Errors
-/// The errors of the system, with the path.
-pub fn is_place(path: &Path, is_place: impl FnOnce(&Directory) -> Result<bool>) -> Result<bool> {
-    match is_directory(path)? {
-        true => or_nothing(Directory::open(path).and_then(|directory| {
-            is_place(&directory).map_err(|error| error.at(quote_path(path)))
-        })),
-        false => Ok(false),
     }
 }
 
@@ -107,9 +91,7 @@ mod tests {
     use super::*;
 
     type Question = fn(&Path) -> Result<bool>;
-    const QUESTIONS: [Question; 4] = [is_directory, is_file, is_there, |path| {
-        is_place(path, |_| Ok(true))
-    }];
+    const QUESTIONS: [Question; 3] = [is_directory, is_file, is_there];
 
     #[test]
     fn each_kind_of_file_has_its_answers() {
@@ -122,18 +104,18 @@ mod tests {
         symlink("loop", at("loop")).unwrap();
         let _socket = UnixListener::bind(at("socket")).unwrap();
         for (path, answers) in [
-            (at("file"), [false, true, true, false]),
-            (at("folder"), [true, false, true, true]),
-            (at("link"), [true, false, true, true]),
-            (at("dangling"), [false, false, true, false]),
-            (at("loop"), [false, false, true, false]),
-            (at("socket"), [false, false, true, false]),
-            (at("missing"), [false; 4]),
-            (at("file/below"), [false; 4]),
-            (at(&"long".repeat(100)), [false; 4]),
-            (PathBuf::from("/dev/null"), [false, false, true, false]),
-            (PathBuf::from("a\0b"), [false; 4]),
-            (PathBuf::new(), [false; 4]),
+            (at("file"), [false, true, true]),
+            (at("folder"), [true, false, true]),
+            (at("link"), [true, false, true]),
+            (at("dangling"), [false, false, true]),
+            (at("loop"), [false, false, true]),
+            (at("socket"), [false, false, true]),
+            (at("missing"), [false; 3]),
+            (at("file/below"), [false; 3]),
+            (at(&"long".repeat(100)), [false; 3]),
+            (PathBuf::from("/dev/null"), [false, false, true]),
+            (PathBuf::from("a\0b"), [false; 3]),
+            (PathBuf::new(), [false; 3]),
         ] {
             let found = QUESTIONS.map(|ask| ask(&path).unwrap());
             assert_eq!(found, answers, "{}", path.display());
@@ -154,22 +136,12 @@ mod tests {
                 let text = error.to_string();
                 assert!(text.contains("closed/inner\": Permission denied"), "{text}");
             }
-            // The directory itself is there, but can't be opened.
-            assert!(is_directory(&closed).unwrap());
-            let error = is_place(&closed, |_| Ok(true)).unwrap_err().to_string();
-            assert!(error.contains("closed\": Permission denied"), "{error}");
         });
         mode(0o700);
     }
 
     #[test]
-    fn a_place_of_another_form_is_none_and_an_error_of_the_system_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let refused = Err(Error::new(Code::Escape, "a link"));
-        assert!(!is_place(folder.path(), |_| refused).unwrap());
-        let failed = || Err(Error::io(Errno::IO.into(), "directory x"));
-        let error = is_place(folder.path(), |_| failed()).unwrap_err();
-        assert_eq!(error.places().len(), 2, "{error}");
+    fn an_error_about_another_kind_is_nothing_and_an_error_of_the_system_stays() {
         for (errno, is_error) in [
             (Errno::NOENT, false),
             (Errno::NOTDIR, false),

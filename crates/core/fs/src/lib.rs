@@ -34,6 +34,7 @@ mod own;
 mod own_lock;
 mod partial;
 mod path;
+mod place;
 mod remove;
 mod rename;
 mod share;
@@ -48,7 +49,7 @@ pub use descriptor::{
     is_empty, jobs_within_limit, open_directory, open_directory_at, path_of, set_mode,
 };
 pub use directory::{Directory, Links, Near, make_directory_at, open_file_at};
-pub use examine::{is_directory, is_file, is_place, is_there, metadata, or_nothing};
+pub use examine::{is_directory, is_file, is_there, metadata, or_nothing};
 pub use given::{
     open_given, open_nonblocking, open_regular, read_given, set_blocking, standard_output,
 };
@@ -57,6 +58,7 @@ pub use lock::{lock_directory, lock_file_at, refresh, try_lock_file};
 pub use own::{make_own_directory, open_own_file, own_directory};
 pub use partial::Partial;
 pub use path::parent;
+pub use place::is_place;
 pub use remove::remove_contents;
 pub use rename::{rename_directory, rename_file, sync, sync_directory};
 pub use share::{Link, share};
