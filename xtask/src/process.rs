@@ -201,10 +201,10 @@ pub(crate) fn operands<'a>(task: &str, arguments: &[&'a str]) -> Result<Vec<&'a 
         } else if word.starts_with('-') && !known.without.contains(word) {
             let all = [known.with_value, known.without].concat();
             let all = match all.is_empty() {
-                true => "no options".to_owned(),
-                false => format!("the options {}", all.join(", ")),
+                true => "it has none".to_owned(),
+                false => format!("it has {}", all.join(", ")),
             };
-            return Err(format!("{task} has no option {word}, but {all}"));
+            return Err(format!("{task} has no option {word}: {all}"));
         } else if !word.starts_with('-') {
             out.push(*word);
         }
