@@ -209,7 +209,7 @@ impl<'a> Readable<'a> {
         symlink(fs::canonicalize(path).unwrap(), &link).unwrap();
         let ask = |closed: &Path, path: &Path| {
             let before = fs::metadata(closed).unwrap().permissions();
-            fs::set_permissions(closed, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(closed, fs::Permissions::from_mode(0o0)).unwrap();
             let recognised = unprivileged(|| self.transport.recognise(path));
             fs::set_permissions(closed, before).unwrap();
             recognised
