@@ -76,7 +76,7 @@ impl Transport for Rootfs {
     /// # Errors
     /// [`Code::Usage`] for a directory, and those of [`imgconv_file::create`].
     fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
-        if rest.ends_with('/') || is_directory(Path::new(rest))? {
+        if rest.ends_with('/') || rest != "-" && is_directory(Path::new(rest))? {
             let message = "`rootfs:` writes a flat tar, and this is a directory";
             return Err(Error::new(Code::Usage, message)
                 .at(quote(rest))

@@ -48,7 +48,9 @@ impl<'a> Request<'a> {
         env: &'a Env,
     ) -> Result<Self> {
         let location = &destination.location;
-        let is_directory = location.ends_with('/') || is_directory(Path::new(location))?;
+        let is_stream = location == "-";
+        let is_directory =
+            location.ends_with('/') || !is_stream && is_directory(Path::new(location))?;
         Ok(Self {
             target,
             capabilities: target.capabilities(),

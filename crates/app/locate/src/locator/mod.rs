@@ -306,7 +306,7 @@ impl Locator {
     /// A path, with a REF where the kind of place takes one.
     fn bare_destination(scheme: &str, text: &str) -> Result<Self> {
         let transport = transport(scheme)?;
-        if imgconv_fs::metadata(Path::new(text))?.is_some() {
+        if text != "-" && imgconv_fs::metadata(Path::new(text))?.is_some() {
             return Ok(Self::whole(transport, text));
         }
         Self::at(transport, text)
