@@ -13,7 +13,7 @@ use crate::process::{Profile, Result, operands, program, root};
 pub(crate) fn run(arguments: &[&str]) -> Result {
     let testdata = root().join("testdata");
     let yes = arguments.contains(&"--yes");
-    match operands(arguments, &["--program"]).as_slice() {
+    match operands("corpus", arguments)?.as_slice() {
         ["run"] => run_cases(&testdata, "", arguments),
         ["run", filter] => run_cases(&testdata, filter, arguments),
         ["build", name, folder] => build_recipe(&testdata, name, Path::new(folder)),

@@ -72,33 +72,40 @@ corpus, docs, faults, oracle, selves, torture and bench take `--program PATH` in
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let result = match words.as_slice() {
-        ["ci"] => ci::run(),
-        ["torture", rest @ ..] => torture::run(rest),
-        ["tidy", rest @ ..] => tidy::run(rest),
-        ["corpus", rest @ ..] => corpus::run(rest),
-        ["dist", rest @ ..] => dist::run(rest),
-        ["faults", rest @ ..] => faults::run(rest),
-        [faults::WORD, rest @ ..] => faults::become_traced(rest),
-        ["docs", rest @ ..] => docs::run(rest),
-        ["fuzz", rest @ ..] => fuzz::run(rest),
-        ["selves", rest @ ..] => selves::run(rest),
-        ["newer", rest @ ..] => newer::run(rest),
-        ["oracle", rest @ ..] => oracle::run(rest),
-        ["bench", rest @ ..] => bench::run(rest),
-        ["floor", rest @ ..] => bench::run_floor(rest),
-        ["measure", rest @ ..] => bench::run_script(rest),
-        ["help" | "--help" | "-h"] => {
-            println!("{USAGE}");
-            Ok(())
-        }
-        _ => Err(USAGE.to_owned()),
-    };
-    match result {
+    match run(&words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("{message}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run(words: &[&str]) -> process::Result {
+    let [task, rest @ ..] = words else {
+        return Err(USAGE.to_owned());
+    };
+    if process::asks_for_usage(task, rest) || matches!(*task, "help" | "--help" | "-h") {
+        println!("{USAGE}");
+        return Ok(());
+    }
+    process::operands(task, rest)?;
+    match *task {
+        "ci" => ci::run(),
+        "torture" => torture::run(rest),
+        "tidy" => tidy::run(rest),
+        "corpus" => corpus::run(rest),
+        "dist" => dist::run(rest),
+        "faults" => faults::run(rest),
+        faults::WORD => faults::become_traced(rest),
+        "docs" => docs::run(rest),
+        "fuzz" => fuzz::run(rest),
+        "selves" => selves::run(rest),
+        "newer" => newer::run(rest),
+        "oracle" => oracle::run(rest),
+        "bench" => bench::run(rest),
+        "floor" => bench::run_floor(rest),
+        "measure" => bench::run_script(rest),
+        _ => Err(USAGE.to_owned()),
     }
 }

@@ -90,18 +90,129 @@ pub(crate) fn value<'a>(arguments: &[&'a str], name: &str) -> Result<Option<&'a 
     }
 }
 
-/// The words that are neither options nor values of the options in `with_value`.
-pub(crate) fn operands<'a>(arguments: &[&'a str], with_value: &[&str]) -> Vec<&'a str> {
+/// The options of a task.
+struct Options {
+    task: &'static str,
+    with_value: &'static [&'static str],
+    without: &'static [&'static str],
+    /// The most words that are neither options nor values.
+    operands: usize,
+}
+
+const fn options(
+    task: &'static str,
+    with_value: &'static [&'static str],
+    without: &'static [&'static str],
+    operands: usize,
+) -> Options {
+    Options {
+        task,
+        with_value,
+        without,
+        operands,
+    }
+}
+
+/// The options of all tasks.
+const OPTIONS: &[Options] = &[
+    options("ci", &[], &[], 0),
+    options("tidy", &[], &["--measure"], 0),
+    options("corpus", &["--program"], &["--yes"], 3),
+    options("selves", &["--program"], &[], 0),
+    options("docs", &["--program"], &["--check"], 0),
+    options(
+        "dist",
+        &["--out", "--profile", "--program"],
+        &["--check", "--require-all"],
+        0,
+    ),
+    options(
+        "oracle",
+        &["--program", "--rounds"],
+        &["--keep", "--record", "--require-all"],
+        1,
+    ),
+    options(
+        "torture",
+        &[
+            "--case",
+            "--images",
+            "--jobs",
+            "--minutes",
+            "--program",
+            "--save",
+            "--seed",
+        ],
+        &["--json", "--record"],
+        0,
+    ),
+    options(
+        "fuzz",
+        &[
+            "--hours",
+            "--jobs",
+            "--minutes",
+            "--program",
+            "--record",
+            "--target",
+        ],
+        &["--json"],
+        0,
+    ),
+    options(
+        "faults",
+        &["--kind", "--only", "--program", "--share"],
+        &["--ignored", "--json", "--record"],
+        0,
+    ),
+    options("newer", &[], &["--again"], 0),
+    options(
+        "bench",
+        &["--folder", "--only", "--program", "--rounds", "--size"],
+        &["--json", "--model", "--save"],
+        1,
+    ),
+    options("floor", &["--out"], &[], usize::MAX),
+];
+
+/// Says whether a task is one with options, and the words after it ask for the usage.
+pub(crate) fn asks_for_usage(task: &str, arguments: &[&str]) -> bool {
+    let is_known = OPTIONS.iter().any(|known| known.task == task);
+    is_known
+        && arguments
+            .iter()
+            .any(|word| matches!(*word, "--help" | "-h"))
+}
+
+/// Returns the words after a task that are neither options nor their values. Words of a task without
+/// options are not looked at.
+///
+/// # Errors
+/// For an option that the task does not have, for an option without its value, and for too many words.
+pub(crate) fn operands<'a>(task: &str, arguments: &[&'a str]) -> Result<Vec<&'a str>> {
+    let Some(known) = OPTIONS.iter().find(|known| known.task == task) else {
+        return Ok(arguments.to_vec());
+    };
     let mut out = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
-        if with_value.contains(word) {
-            words.next();
-        } else if !word.starts_with("--") {
+        if known.with_value.contains(word) {
+            words.next().ok_or(format!("{word} needs a value"))?;
+        } else if word.starts_with('-') && !known.without.contains(word) {
+            let all = [known.with_value, known.without].concat();
+            let all = match all.is_empty() {
+                true => "it has none".to_owned(),
+                false => format!("it has {}", all.join(", ")),
+            };
+            return Err(format!("{task} has no option {word}: {all}"));
+        } else if !word.starts_with('-') {
             out.push(*word);
         }
     }
-    out
+    match out.get(known.operands) {
+        Some(word) => Err(format!("{task} does not take the word {word}")),
+        None => Ok(out),
+    }
 }
 
 /// Which build of the program.
@@ -200,10 +311,34 @@ mod tests {
     #[test]
     fn options_and_operands_are_told_apart() {
         let words = ["--size", "5", "x", "--json", "--program", "p"];
-        assert_eq!(operands(&words, &["--size", "--program"]), ["x"]);
+        assert_eq!(operands("bench", &words).unwrap(), ["x"]);
         assert_eq!(value(&words, "--program").unwrap(), Some("p"));
         assert_eq!(value(&words, "--rounds").unwrap(), None);
         assert!(value(&["--size"], "--size").is_err());
+    }
+
+    #[test]
+    fn unknown_options_and_words_are_refused_and_the_usage_is_asked_for() {
+        for known in OPTIONS {
+            let error = operands(known.task, &["--foo"]).unwrap_err();
+            assert!(error.contains("has no option --foo"), "{error}");
+            assert!(operands(known.task, &["-x"]).is_err());
+            for option in known.without {
+                assert_eq!(operands(known.task, &[option]).unwrap(), [""; 0]);
+            }
+            for option in known.with_value {
+                assert_eq!(operands(known.task, &[option, "--v"]).unwrap(), [""; 0]);
+                let error = operands(known.task, &[option]).unwrap_err();
+                assert!(error.contains("needs a value"), "{error}");
+            }
+            assert!(asks_for_usage(known.task, &["--json", "--help"]));
+            assert!(!asks_for_usage(known.task, &["--json"]));
+            let words = vec!["word"; known.operands.min(9) + 1];
+            assert_eq!(operands(known.task, &words).is_err(), known.operands < 9);
+        }
+        // A script of `measure` is no list of options.
+        assert_eq!(operands("measure", &["--foo"]).unwrap(), ["--foo"]);
+        assert!(!asks_for_usage("measure", &["--help"]));
     }
 
     #[test]

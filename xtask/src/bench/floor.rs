@@ -32,7 +32,7 @@ enum Step {
 /// decoder reads the file.
 pub(crate) fn run(arguments: &[&str]) -> Result {
     let out = value(arguments, "--out")?.unwrap_or("/dev/null");
-    let words = operands(arguments, &["--out"]);
+    let words = operands("floor", arguments)?;
     let [steps, files @ ..] = words.as_slice() else {
         return Err("floor needs steps".into());
     };

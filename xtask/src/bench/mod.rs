@@ -42,12 +42,10 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
             .parse()
             .map_err(|_| format!("{name} needs a number, not `{text}`")),
     };
-    let with_value = ["--size", "--rounds", "--program", "--only", "--folder"];
-    let subject = match operands(arguments, &with_value).as_slice() {
-        [] => "goals".to_owned(),
-        [one] => (*one).to_owned(),
-        more => return Err(format!("one benchmark at a time, not {more:?}")),
-    };
+    let subject = operands("bench", arguments)?
+        .first()
+        .copied()
+        .unwrap_or("goals");
     let folder = value(arguments, "--folder")?.map_or_else(std::env::temp_dir, PathBuf::from);
     let bench = Bench {
         program: program(arguments, Profile::Release)?,
@@ -62,7 +60,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     };
     bench.wrap_newer_peers()?;
     let only = value(arguments, "--only")?.unwrap_or_default();
-    let (text, json): (String, Value) = match &*subject {
+    let (text, json): (String, Value) = match subject {
         "all" => all(&bench, number("--size", 600)?)?,
         "start" => start::run(&bench)?,
         "goals" => goals::run(&bench, number("--size", 600)?, only)?,

@@ -29,7 +29,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::assurance;
-use crate::process::{Profile, Result, call, operands, program, value};
+use crate::process::{Profile, Result, call, program, value};
 use calls::Class;
 use jobs::{Between, JOBS, Job, Server};
 use state::{Seen, State, state};
@@ -92,13 +92,6 @@ struct Summary {
 
 /// Runs the task.
 pub(crate) fn run(arguments: &[&str]) -> Result {
-    let with_value = ["--kind", "--share", "--program", "--only"];
-    if !operands(arguments, &with_value).is_empty() {
-        return Err(
-            "faults [--kind TEXT] [--share K/N] [--only FAULT] [--json] [--ignored] [--record]"
-                .into(),
-        );
-    }
     let share = match value(arguments, "--share")? {
         Some(text) => share(text).ok_or("--share is K/N, such as 1/8")?,
         None => (0, 1),
@@ -784,9 +777,7 @@ fn message(job: &Job, fault: &Fault, hit: &Call, code: i32, said: &str) -> Vec<S
             hit.class,
             Class::Thread | Class::Connect | Class::Send | Class::Receive
         );
-    // A place that the file system can't describe counts as absent while places are recognised.
-    let absent = hit.class == Class::Stat && said.contains("no such file or directory");
-    if errno != Errno::ENOENT && !tried_again && !absent && !said.contains(cause) {
+    if errno != Errno::ENOENT && !tried_again && !said.contains(cause) {
         wrong.push(format!("the message does not say {cause:?}"));
     }
     let places = job.words.iter().map(|word| word.rsplit(':').next());

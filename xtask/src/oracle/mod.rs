@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     let keep = arguments.contains(&"--keep");
     let work = tempfile::Builder::new().prefix("imgconv-oracle-").tempdir();
     let work = work.map_err(|e| e.to_string())?;
-    let filter = operands(arguments, &["--program", "--rounds"])
+    let filter = operands("oracle", arguments)?
         .first()
         .copied()
         .unwrap_or_default();

@@ -15,7 +15,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "core/registry",
         &["core/model", "core/stream", "core/fs", "core/json"],
     ),
-    ("core/openpgp", &["core/model"]),
+    ("core/openpgp", &["core/model", "core/fs"]),
     ("core/containers-conf", &["core/model", "core/stream"]),
     ("core/bolt", &["core/model"]),
     (

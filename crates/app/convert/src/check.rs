@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use imgconv_file::overlaps;
+use imgconv_fs::is_there;
 use imgconv_locate::locator::Locator;
 use imgconv_model::{Code, Error, Format, PlatformSpec, Report, Result, quote_path};
 
@@ -74,7 +75,7 @@ pub(crate) fn refuse_same_file(
     for item in items {
         if let Some(name) = &item.publication.file_name {
             let file = directory.join(name);
-            if file.symlink_metadata().is_ok() {
+            if is_there(&file)? {
                 refuse_same_place(sources, &file)?;
             }
         }

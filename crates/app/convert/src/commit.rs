@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use imgconv_fs::is_there;
 use imgconv_layout::INDEX_FILE;
 use imgconv_locate::locator::{Locator, Reference};
 use imgconv_model::{
@@ -89,7 +90,7 @@ pub(crate) fn image_tags(
     let directory = Path::new(&destination.location);
     tags::files(&plan.tagged, &|name| {
         let path = directory.join(tags::file_name(name));
-        let there = path.symlink_metadata().is_ok();
+        let there = is_there(&path)?;
         let read = || tags::read(&path.to_string_lossy(), env);
         there.then(read).transpose()
     })
@@ -214,10 +215,10 @@ pub fn room(destination: &Locator, env: &Env) -> Room {
     }
     // An archive is a file, and always new.
     let there = Path::new(&destination.location).join(INDEX_FILE);
-    if there.symlink_metadata().is_err() {
+    if matches!(is_there(&there), Ok(false)) {
         return Room::New;
     }
-    // An index that is damaged is an error of the sink, which reads it too.
+    // An index that is damaged, or can't be examined, is an error of the sink, which reads it too.
     let opened = destination.transport.open(&destination.location, env);
     Room::There(opened.map(|bundle| bundle.top_level()).unwrap_or_default())
 }

@@ -1,6 +1,6 @@
 //! The findings of `verify`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use imgconv_locate::locator::Locator;
 use imgconv_model::{Code, Error, Report};
@@ -85,7 +85,8 @@ pub(crate) enum Part {
 
 /// Says whether the locator's file or directory is missing.
 fn absent(locator: &Locator) -> bool {
-    locator.location != "-" && std::fs::symlink_metadata(&locator.location).is_err()
+    let is_there = || imgconv_fs::is_there(Path::new(&locator.location));
+    locator.location != "-" && matches!(is_there(), Ok(false))
 }
 
 /// A good signature of a trusted key.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use imgconv_model::{
-    Blob, Document, DocumentFormat, Format, FormatId, Place, Root, StreamFormat, Transport,
+    Blob, Document, DocumentFormat, Format, FormatId, Place, Result, Root, StreamFormat, Transport,
 };
 
 use crate::tree::Tree;
@@ -117,9 +117,28 @@ pub fn transport(scheme: &str) -> Option<&'static dyn Transport> {
 }
 
 /// Returns the first transport that recognises what is at a path.
-pub fn transport_of(path: &Path) -> Option<&'static dyn Transport> {
-    let mut all = TRANSPORTS.iter().copied();
-    all.find(|transport| transport.recognise(path))
+///
+/// # Errors
+/// With the path, if the path can't be examined.
+pub fn transport_of(path: &Path) -> Result<Option<&'static dyn Transport>> {
+    first_of(TRANSPORTS, path)
+}
+
+/// Returns the first of the transports that recognises what is at a path. The transports after one that
+/// can't examine the path are not asked: they could take the place for another one.
+///
+/// # Errors
+/// With the path, if the path can't be examined.
+pub(crate) fn first_of<'t>(
+    transports: impl IntoIterator<Item = &'t &'static dyn Transport>,
+    path: &Path,
+) -> Result<Option<&'static dyn Transport>> {
+    for transport in transports {
+        if transport.recognise(path)? {
+            return Ok(Some(*transport));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub fn open(locator: &Locator, env: &Env) -> Result<Box<dyn Bundle>> {
         return Ok(bundle);
     };
     // A file that is a whole image is read from the fetched copy, and named by its URL.
-    let reader = catalog::transport_of(&fetched.path).filter(|reader| !reader.place().any_file);
+    let reader = catalog::transport_of(&fetched.path)?.filter(|reader| !reader.place().any_file);
     let (Some(reader), Some(path)) = (reader, fetched.path.to_str()) else {
         return Ok(bundle);
     };
@@ -51,7 +51,7 @@ fn stream(locator: &Locator, env: &Env) -> Result<Option<FileBundle>> {
     let (place, location) = (locator.transport.place(), &*locator.location);
     let takes_any = place.any_file || catalog::said_by(place).is_some();
     let is_input = location == "-" && takes_any;
-    match is_input || place.shape == Shape::File && is_fifo(location) {
+    match is_input || place.shape == Shape::File && is_fifo(location)? {
         true => from_pipe(location, env).map(Some),
         false => Ok(None),
     }
@@ -66,7 +66,10 @@ fn open_copy(stream: FileBundle, locator: &Locator, env: &Env) -> Result<Box<dyn
     };
     refuse_archive(locator, path)?;
     let said = Some(locator.transport).filter(|said| !said.place().any_file);
-    let reader = said.or_else(|| catalog::transport_of(Path::new(path)));
+    let reader = match said {
+        Some(said) => Some(said),
+        None => catalog::transport_of(Path::new(path))?,
+    };
     let Some(reader) = reader.filter(|reader| !reader.place().any_file) else {
         return Ok(Box::new(stream));
     };
@@ -89,15 +92,18 @@ fn open_copy(stream: FileBundle, locator: &Locator, env: &Env) -> Result<Box<dyn
 /// of the place are.
 ///
 /// # Errors
-/// [`Code::Mismatch`] with the scheme that reads the archive.
+/// [`Code::Mismatch`] with the scheme that reads the archive, and if the file can't be examined.
 fn refuse_archive(locator: &Locator, path: &str) -> Result<()> {
     let path = Path::new(path);
-    let Some(said) = catalog::said_by(locator.transport.place()).filter(|_| path.is_file()) else {
+    let Some(said) = catalog::said_by(locator.transport.place()) else {
         return Ok(());
     };
-    let mut transports = catalog::TRANSPORTS.iter().copied();
-    let archive = transports.find(|it| !it.place().any_file && it.recognise(path));
-    let Some(archive) = archive else {
+    if !imgconv_fs::is_file(path)? {
+        return Ok(());
+    }
+    let transports = catalog::TRANSPORTS.iter();
+    let archives = transports.filter(|it| !it.place().any_file);
+    let Some(archive) = catalog::first_of(archives, path)? else {
         return Ok(());
     };
     let scheme = archive.place().scheme;
@@ -119,7 +125,8 @@ fn advised(error: Error, locator: &Locator) -> Error {
     if let Some(hint) = imgconv_transport_docker_archive::unpacked(path) {
         return error.hint(hint);
     }
-    match catalog::transport_of(path) {
+    // An error here would hide the error that the advice is for.
+    match catalog::transport_of(path).ok().flatten() {
         Some(found) if found.place() != said && !found.place().any_file => {
             let hint = format!("`{}:` reads this place", found.place().scheme);
             error.hint(hint)

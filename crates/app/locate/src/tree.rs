@@ -12,10 +12,11 @@ use std::{
 
 use imgconv_file::FileBundle;
 use imgconv_format_aci::Aci;
+use imgconv_fs::{is_directory, or_nothing};
 use imgconv_model::{
     Addressing, Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, FormatFamily,
     ListNotes, Parts, Place, Result, Root, RootEntry, Shape, States, StreamFormat as _, TopLevel,
-    Transport, quote,
+    Transport, quote_path,
 };
 use walkdir::WalkDir;
 
@@ -80,9 +81,19 @@ impl Transport for Tree {
     }
 
     /// Says whether there is any place below a folder. A bare path always means all of it.
-    fn recognise(&self, path: &Path) -> bool {
-        let mut found = self.walk(path).take(LOOKED_AT).flatten();
-        !self.acis_only && path.is_dir() && found.any(|found| found.transport.is_ok())
+    fn recognise(&self, path: &Path) -> Result<bool> {
+        if self.acis_only || !is_directory(path)? {
+            return Ok(false);
+        }
+        let mut failed = Ok(false);
+        for found in self.walk(path).take(LOOKED_AT).flatten() {
+            match or_nothing(found.transport.map(Some)) {
+                Ok(Some(_)) => return Ok(true),
+                Ok(None) => {}
+                Err(error) => failed = failed.and(Err(error)),
+            }
+        }
+        failed
     }
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
@@ -99,16 +110,17 @@ struct Found {
 }
 
 impl Found {
-    fn unreadable(path: &Path, code: Code, message: String) -> Self {
+    fn unreadable(path: &Path, error: Error) -> Self {
         let path = path.to_string_lossy().into_owned();
-        let transport = Err(Error::new(code, message).at(quote(&path)));
+        let transport = Err(error);
         Self { path, transport }
     }
 }
 
 impl Tree {
     /// Examines every file and folder below a folder, sorted; `None` stands for anything but a
-    /// place. Symbolic links are not followed, and a directory that is a place is not searched.
+    /// place. Symbolic links are not followed, and a directory that is a place, or may be one, is not
+    /// searched.
     fn walk(self, root: &Path) -> impl Iterator<Item = Option<Found>> {
         let mut walk = WalkDir::new(root)
             .sort_by_file_name()
@@ -121,14 +133,13 @@ impl Tree {
                 // A file system's own folder, which only root can list.
                 Err(error) if error.path().is_some_and(is_lost_and_found) => return Some(None),
                 Err(error) => {
-                    let path = error.path().unwrap_or(Path::new("?"));
-                    let found = Found::unreadable(path, Code::Io, error.to_string());
-                    return Some(Some(found));
+                    let path = error.path().unwrap_or(Path::new("?")).to_owned();
+                    let error = Error::io(error.into(), quote_path(&path));
+                    return Some(Some(Found::unreadable(&path, error)));
                 }
             };
             let found = self.look(&entry);
-            let is_place = found.as_ref().is_some_and(|found| found.transport.is_ok());
-            if entry.file_type().is_dir() && is_place {
+            if entry.file_type().is_dir() && found.is_some() {
                 walk.skip_current_dir();
             }
             Some(found)
@@ -138,11 +149,18 @@ impl Tree {
     fn look(self, entry: &walkdir::DirEntry) -> Option<Found> {
         let path = entry.path();
         let kind = entry.file_type();
-        let unreadable = |code, message| Some(Found::unreadable(path, code, message));
+        let unreadable = |code, message: String| {
+            let error = Error::new(code, message).at(quote_path(path));
+            Some(Found::unreadable(path, error))
+        };
         if entry.depth() == 0 && kind.is_dir() || !kind.is_dir() && !kind.is_file() {
             return None;
         }
-        let place = self.recognised(path, kind.is_dir());
+        let place = match self.recognised(path, kind.is_dir()) {
+            Err(_) if is_lost_and_found(path) => return None,
+            Err(error) => return Some(Found::unreadable(path, error)),
+            Ok(place) => place,
+        };
         match (path.to_str(), place) {
             (Some(path), Some(transport)) => Some(Found {
                 path: path.to_owned(),
@@ -158,31 +176,31 @@ impl Tree {
                 );
                 unreadable(Code::Limit, message)
             }
-            (_, None) if kind.is_file() => match std::fs::File::open(path) {
-                // A damaged ACI must not pass for a file of another kind.
-                Ok(_) if is_called_aci(path) => {
-                    let message = "the file is called an ACI, but is none, or is damaged";
-                    unreadable(Code::BadTar, message.to_owned())
-                }
-                Ok(_) => None,
-                Err(error) => unreadable(Code::Io, error.to_string()),
-            },
+            // A damaged ACI must not pass for a file of another kind.
+            (_, None) if kind.is_file() && is_called_aci(path) => {
+                let message = "the file is called an ACI, but is none, or is damaged";
+                unreadable(Code::BadTar, message.to_owned())
+            }
             (_, None) => None,
         }
     }
 
     /// Returns the transport that recognises a path.
-    fn recognised(self, path: &Path, directory: bool) -> Option<&'static dyn Transport> {
-        let other = |transport: &&&dyn Transport| {
+    fn recognised(self, path: &Path, directory: bool) -> Result<Option<&'static dyn Transport>> {
+        for transport in (self.transports)() {
             let place = transport.place();
-            *place != TREE_PLACE
-                && *place != ACI_TREE_PLACE
-                && (!self.acis_only || place.any_file)
-                && transport.recognise(path)
-        };
-        let found = (self.transports)().iter().find(other).copied()?;
-        // The transport for plain files recognises any file, so only ACIs are accepted for it.
-        (directory || !found.place().any_file || is_aci(path)).then_some(found)
+            if *place == TREE_PLACE
+                || *place == ACI_TREE_PLACE
+                || self.acis_only && !place.any_file
+                || !transport.recognise(path)?
+            {
+                continue;
+            }
+            // The transport for plain files recognises any file, so only ACIs are accepted for it.
+            let accepted = directory || !place.any_file || is_aci(path)?;
+            return Ok(accepted.then_some(*transport));
+        }
+        Ok(None)
     }
 }
 
@@ -195,13 +213,18 @@ fn is_called_aci(path: &Path) -> bool {
         .is_some_and(|extension| extension.eq_ignore_ascii_case("aci"))
 }
 
-fn is_aci(path: &Path) -> bool {
-    let root = || {
-        let bundle = FileBundle::open(path.to_str()?).ok()?;
-        let entry = bundle.roots().ok()?.pop()?;
-        bundle.root(&entry).ok()
+fn is_aci(path: &Path) -> Result<bool> {
+    let root = || -> Result<Option<Root>> {
+        // A name that is not UTF-8 is told when the file is an ACI.
+        let Some(text) = path.to_str() else {
+            return Ok(None);
+        };
+        let bundle = FileBundle::open(text)?;
+        let entry = bundle.roots()?.pop();
+        entry.map(|entry| bundle.root(&entry)).transpose()
     };
-    matches!(root(), Some(Root::Stream(stream)) if Aci.recognise(&stream))
+    let root = or_nothing(root())?;
+    Ok(matches!(root, Some(Root::Stream(stream)) if Aci.recognise(&stream)))
 }
 
 /// A place that is open, or being opened.
@@ -227,7 +250,7 @@ impl Folder {
     fn open(tree: Tree, rest: &str, env: &Env) -> Result<Self> {
         let locator = format!("{}:{rest}", tree.place().scheme);
         let root = Path::new(rest);
-        if !root.is_dir() {
+        if !is_directory(root)? {
             return Err(Error::new(Code::Missing, "no such directory").at(locator));
         }
         let mut folder = Self {

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use imgconv_fs::{Directory, Stage, parent, sweep, sync_directory};
+use imgconv_fs::{Directory, Stage, is_directory, metadata, parent, sweep, sync_directory};
 use imgconv_model::{
     Algorithm, BundleSink, Code, Digest, Env, Error, Name, Names, Publication, Report, Result,
     Root, Shape, Transport as _, quote, quote_path,
@@ -217,11 +217,12 @@ impl Destination {
         let at = || quote_path(root);
         // A directory that is no layout, and not empty, is refused before anything is written to
         // it.
-        if self.kind == Kind::Layout && root.exists() {
+        let exists = metadata(root)?.is_some();
+        if self.kind == Kind::Layout && exists {
             drop(LayoutSink::create(&self.locator.location, env)?);
         }
         // Where every file is there already, no sink is opened that would do this.
-        if self.has_whole_files() && root.exists() {
+        if self.has_whole_files() && exists {
             sweep(root, Stage::PREFIX, env);
         }
         let made = match fs::create_dir(root) {
@@ -231,7 +232,7 @@ impl Destination {
         };
         match made {
             Err(error) => Err(error),
-            _ if !root.is_dir() => Err(Error::new(Code::Io, "not a directory").at(at())),
+            _ if !is_directory(root)? => Err(Error::new(Code::Io, "not a directory").at(at())),
             _ if self.kind == Kind::Layouts => own_directory(&root.join(DIRECTORY)).map(drop),
             _ if self.kind == Kind::Site => {
                 own_directory(&root.join(DIRECTORY))?;

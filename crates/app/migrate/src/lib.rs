@@ -195,7 +195,10 @@ fn begin(
         false => check_space(target, plan, jobs, journal),
     };
     let directory = options.journal.clone().or_else(|| target.journal());
-    let began = directory.as_ref().is_some_and(|path| path.is_dir());
+    let began = match &directory {
+        Some(path) => imgconv_fs::is_directory(path)?,
+        None => false,
+    };
     if !began {
         check(None)?;
     }

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    error::Error as _,
     io,
     path::Path,
     sync::{
@@ -708,8 +707,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn kind_of(error: &Error) -> Option<io::ErrorKind> {
-    let source = error.source()?.downcast_ref::<io::Error>()?;
-    Some(source.kind())
+    error.cause().map(io::Error::kind)
 }
 
 fn is_absent(error: &Error) -> bool {

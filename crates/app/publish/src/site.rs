@@ -8,7 +8,6 @@
 
 use std::{
     collections::BTreeMap,
-    error::Error as _,
     fs::{self, File},
     io::{self, Write as _},
     os::fd::OwnedFd,
@@ -159,7 +158,7 @@ impl Site {
         let mut found = BTreeMap::new();
         for name in self.files.names(folder)? {
             let path = format!("{folder}/{name}");
-            if name.ends_with(".aci") && !self.files.is_directory(&path) {
+            if name.ends_with(".aci") && !self.files.is_directory(&path)? {
                 found.insert(path, None);
             }
         }
@@ -328,8 +327,7 @@ impl Site {
 
 /// Returns true if an error is that of a call that failed, and not about the kind of the file.
 fn is_failure(error: &Error) -> bool {
-    let failed = error.source().and_then(|it| it.downcast_ref::<io::Error>());
-    let failed = failed.and_then(Errno::from_io_error);
+    let failed = error.cause().and_then(Errno::from_io_error);
     failed.is_some_and(|errno| !matches!(errno, Errno::LOOP | Errno::NOTDIR | Errno::NXIO))
 }
 

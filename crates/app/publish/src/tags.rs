@@ -6,6 +6,7 @@ use imgconv_convert::{
     read::{reversal::decode_beside, source::Source},
     tags::{identity, read},
 };
+use imgconv_fs::metadata;
 use imgconv_http::{Client, Request, Url};
 use imgconv_locate::locator::{Locator, check_scheme};
 use imgconv_model::{Code, Env, Error, Name, Result, quote};
@@ -112,7 +113,7 @@ pub fn fetch(from: &str, env: &Env) -> Result<ImageTags> {
     if from.starts_with("https://") || from.starts_with("http://") {
         return of_url(&Url::parse(from)?, env);
     }
-    let is_path = from == "-" || Path::new(from).exists();
+    let is_path = from == "-" || metadata(Path::new(from))?.is_some();
     // The form of a name that `convert` needs, too, because a name can't be taken for a path then.
     if let Some(name) = from.strip_prefix("appc:").filter(|_| !is_path) {
         let image: AppImage = name.strip_prefix("//").unwrap_or(name).parse()?;

@@ -31,7 +31,10 @@ pub struct Store {
 
 impl Store {
     /// Says whether a directory is a root directory of containerd: whether it has a content store.
-    pub fn is_there(directory: &Directory) -> bool {
+    ///
+    /// # Errors
+    /// [`Code::Io`] if a call of the system failed.
+    pub fn is_there(directory: &Directory) -> Result<bool> {
         directory.is_directory(BLOBS)
     }
 
@@ -42,7 +45,7 @@ impl Store {
     /// [`Code::Missing`] if the directory has no content store, or the namespace that `env` names
     /// has no images; the errors of the database if `env` names a namespace.
     pub fn open(directory: Directory, locator: &str, env: &Env) -> Result<Self> {
-        if !Self::is_there(&directory) {
+        if !Self::is_there(&directory)? {
             let message = format!("there is no folder `{BLOBS}`");
             return Err(Error::new(Code::Missing, message)
                 .hint("name containerd's root directory, such as /var/lib/containerd"));

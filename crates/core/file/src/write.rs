@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use imgconv_fs::{Stage, parent, standard_output, sweep, sync_directory};
+use imgconv_fs::{Stage, is_there, parent, standard_output, sweep, sync_directory};
 use imgconv_model::{
     Algorithm, Beside, BlobWriter, BundleSink, Child, Code, Digest, Env, Error, Publication,
     Result, SinkExtras, TopLevel, quote_path,
@@ -233,7 +233,7 @@ impl FileSink {
             refuse_odd(path)?;
             let digest = &publication.root.digest;
             let keep = self.env.places.keep_files && !is_added_to(publication);
-            if keep && path.symlink_metadata().is_ok() {
+            if keep && is_there(path)? {
                 // A file with the same image need not be replaced.
                 if self.is_there(digest, path)? {
                     continue;
@@ -290,13 +290,10 @@ impl FileSink {
             let mut signature = path.clone().into_os_string();
             signature.push(SIGNATURE_SUFFIX);
             let signature = PathBuf::from(signature);
-            if paths.contains(&signature)
-                || stale.contains(&signature)
-                || signature.symlink_metadata().is_err()
-            {
+            if paths.contains(&signature) || stale.contains(&signature) || !is_there(&signature)? {
                 continue;
             }
-            let there = path.symlink_metadata().is_ok();
+            let there = is_there(path)?;
             if there
                 && self
                     .is_there(&publication.root.digest, path)

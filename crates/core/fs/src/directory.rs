@@ -17,7 +17,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::descriptor::is_empty;
+use crate::{descriptor::is_empty, examine::or_nothing};
 
 /// An open directory. Paths below it are relative, their components separated by `/`; the empty
 /// path is the directory itself.
@@ -248,9 +248,19 @@ impl Directory {
     }
 
     /// Returns true if a path is a directory. A symbolic link is not a directory.
-    pub fn is_directory(&self, path: &str) -> bool {
-        self.walk(path, FileType::Directory)
-            .is_ok_and(|found| found.is_some())
+    ///
+    /// # Errors
+    /// [`Code::Io`] if a call of the system failed.
+    pub fn is_directory(&self, path: &str) -> Result<bool> {
+        Ok(or_nothing(self.walk(path, FileType::Directory))?.is_some())
+    }
+
+    /// Returns true if a path is a regular file. A symbolic link is no file.
+    ///
+    /// # Errors
+    /// [`Code::Io`] if a call of the system failed.
+    pub fn is_file(&self, path: &str) -> Result<bool> {
+        or_nothing(self.has_file(path))
     }
 
     /// Opens the directory of a path by one system call that follows no link, and returns the last component.
@@ -441,7 +451,9 @@ mod tests {
         assert_eq!(directory.names("none").unwrap(), [""; 0]);
         assert_eq!(directory.directories("").unwrap(), ["a"]);
         assert_eq!(directory.directories("a").unwrap(), ["b", "link", "linked"]);
-        assert!(directory.is_directory("a/b") && !directory.is_directory("a/linked"));
+        assert!(
+            directory.is_directory("a/b").unwrap() && !directory.is_directory("a/linked").unwrap()
+        );
         let error = directory.read("secret", limit).unwrap_err();
         assert_eq!(error.code(), Code::Limit);
     }

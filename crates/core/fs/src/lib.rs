@@ -4,7 +4,8 @@
 //! **Reading.** [`Directory`] reads the files below a directory: only regular files are opened, and
 //! links are refused unless the caller trusts them ([`Links`]). [`StoredBlob`] is a blob that is
 //! such a file, [`HeldFile`] a file that stays open. [`open_regular`], [`open_given`] and [`open_nonblocking`] open files that the user
-//! names. A [`Stamp`] shows whether the bytes of a file may have changed, and [`same_bytes`] compares two
+//! names; [`is_directory`] and its like say what is there, and [`is_place`] whether a directory has the form of a
+//! store. A [`Stamp`] shows whether the bytes of a file may have changed, and [`same_bytes`] compares two
 //! files. [`own_directory`] and [`open_own_file`] open only what no other user can have written.
 //!
 //! **Writing.** [`Stage`] is a private directory for blobs that are written and not yet visible,
@@ -25,6 +26,7 @@ mod blob;
 mod compare;
 mod descriptor;
 mod directory;
+mod examine;
 mod given;
 mod held;
 mod lock;
@@ -32,6 +34,7 @@ mod own;
 mod own_lock;
 mod partial;
 mod path;
+mod place;
 mod remove;
 mod rename;
 mod share;
@@ -46,6 +49,7 @@ pub use descriptor::{
     is_empty, jobs_within_limit, open_directory, open_directory_at, path_of, set_mode,
 };
 pub use directory::{Directory, Links, Near, make_directory_at, open_file_at};
+pub use examine::{is_directory, is_file, is_there, metadata, or_nothing};
 pub use given::{
     open_given, open_nonblocking, open_regular, read_given, set_blocking, standard_output,
 };
@@ -54,6 +58,7 @@ pub use lock::{lock_directory, lock_file_at, refresh, try_lock_file};
 pub use own::{make_own_directory, open_own_file, own_directory};
 pub use partial::Partial;
 pub use path::parent;
+pub use place::is_place;
 pub use remove::remove_contents;
 pub use rename::{rename_directory, rename_file, sync, sync_directory};
 pub use share::{Link, share};

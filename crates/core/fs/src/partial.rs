@@ -110,8 +110,8 @@ impl Partial {
         &self.name
     }
 
-    /// Makes the directory durable and gives it its name. Only an empty directory of that name is
-    /// replaced; any other file that appeared there meanwhile stays.
+    /// Makes the directory durable and gives it its name, which [`Partial::flush_name`] makes durable. Only
+    /// an empty directory of that name is replaced; any other file that appeared there meanwhile stays.
     ///
     /// # Errors
     /// [`Errno::EXIST`], [`Errno::NOTEMPTY`] or [`Errno::NOTDIR`] if another file has the name, and
@@ -121,9 +121,15 @@ impl Partial {
         renameat(&self.parent, &*self.name, &self.parent, name)?;
         // The next run for this place removes a lock file that stays.
         let _ = unlinkat(&self.parent, lock_name(&self.name), AtFlags::empty());
-        // The tree is complete and visible, so a failure to make it durable sooner is not an error.
-        let _ = flush(self.parent.as_fd());
         Ok(())
+    }
+
+    /// Makes the name of a published directory durable.
+    ///
+    /// # Errors
+    /// The errors of the file system; the directory is visible and complete.
+    pub fn flush_name(&self) -> io::Result<()> {
+        flush(self.parent.as_fd())
     }
 
     /// Removes the partial directory with everything in it, and its lock file.

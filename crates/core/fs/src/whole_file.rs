@@ -5,7 +5,6 @@
 //! replaced.
 
 use std::{
-    error::Error as _,
     fs::{self, File},
     io::{self, Write as _},
     os::fd::OwnedFd,
@@ -88,8 +87,7 @@ impl WholeFile {
 
 /// Returns true if the user may not write to the directory.
 fn is_refused(error: &Error) -> bool {
-    let failed = error.source().and_then(|it| it.downcast_ref::<io::Error>());
-    failed.is_some_and(|failed| {
+    error.cause().is_some_and(|failed| {
         use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
         matches!(failed.kind(), PermissionDenied | ReadOnlyFilesystem)
     })

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use imgconv_fs::is_file;
 use imgconv_model::{
     ClientCertificate, Code, Env, Error, Network, Result, Timeouts, quote, without_userinfo,
 };
@@ -118,12 +119,15 @@ impl EngineAddress {
             ..Network::default()
         };
         if let Some(directory) = certificates.filter(|_| self.base.is_https()) {
-            let file = |name: &str| Some(directory.join(name)).filter(|path| path.is_file());
-            if let Some(authority) = file("ca.pem") {
+            let file = |name: &str| -> Result<Option<PathBuf>> {
+                let path = directory.join(name);
+                Ok(is_file(&path)?.then_some(path))
+            };
+            if let Some(authority) = file("ca.pem")? {
                 network.trust_files = vec![authority];
                 network.trust_directories = Vec::new();
             }
-            if let (Some(chain), Some(key)) = (file("cert.pem"), file("key.pem")) {
+            if let (Some(chain), Some(key)) = (file("cert.pem")?, file("key.pem")?) {
                 network.client_certificate = Some(ClientCertificate { chain, key });
             }
         }

@@ -240,6 +240,11 @@ impl Error {
         &self.0.places
     }
 
+    /// Returns the error of the call that failed, if the cause is one of the system.
+    pub fn cause(&self) -> Option<&io::Error> {
+        self.0.source.as_ref()
+    }
+
     /// Returns the sentence without its place.
     pub fn message(&self) -> &str {
         &self.0.message

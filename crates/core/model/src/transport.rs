@@ -10,7 +10,10 @@ pub trait Transport: fmt::Debug + Send + Sync {
     fn place(&self) -> &'static Place;
 
     /// Returns true if a local path is such a place, by its bytes.
-    fn recognise(&self, path: &std::path::Path) -> bool;
+    ///
+    /// # Errors
+    /// With the path, if a call of the system failed, so that the path may be such a place or none.
+    fn recognise(&self, path: &std::path::Path) -> Result<bool>;
 
     /// Splits the locator after the scheme into the location and the text of a `REF`, for a kind of
     /// place with a grammar of its own; `None` to split at the first colon.

@@ -13,6 +13,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use imgconv_fs::is_directory;
+use imgconv_fs::is_file;
 use imgconv_model::{Code, Error, Limits, Result, quote, quote_path};
 use pgp::{composed::PublicOrSecret, packet::Signature};
 
@@ -99,9 +101,9 @@ impl Trust {
 
     fn add_directory(&mut self, place: &Path, limits: &Limits) -> Result<()> {
         let inner = place.join("trustedkeys");
-        let place = if inner.is_dir() { &inner } else { place };
+        let place = if is_directory(&inner)? { &inner } else { place };
         let (root, prefix) = (place.join("root.d"), place.join("prefix.d"));
-        if !root.is_dir() && !prefix.is_dir() {
+        if !is_directory(&root)? && !is_directory(&prefix)? {
             let message = "this directory has neither `root.d` nor `prefix.d`";
             return Err(Error::new(Code::Usage, message).at(quote_path(place)).hint(
                 "lay it out as rkt does: `root.d/FINGERPRINT`, `prefix.d/NAME/FINGERPRINT`",
@@ -133,7 +135,7 @@ impl Trust {
         let mut paths = Vec::new();
         for entry in entries {
             let path = entry.map_err(|e| Error::io(e, shown(directory)))?.path();
-            if path.is_file() {
+            if is_file(&path)? {
                 paths.push(path);
             }
         }

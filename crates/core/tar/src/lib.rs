@@ -17,6 +17,7 @@
 
 mod archive;
 mod body;
+mod failed;
 mod frame;
 mod gnu;
 mod header;
@@ -31,6 +32,7 @@ mod value;
 mod write;
 
 pub use archive::{Archive, Member, Wanted};
+pub use failed::Failed;
 pub use frame::Reader;
 pub use header::check_start;
 pub use look::{header_in, look, names_of_headers};

@@ -2,25 +2,44 @@
 
 use std::{io::Read, iter, ops::ControlFlow, path::Path};
 
-use imgconv_fs::open_regular;
-use imgconv_model::{Limits, Notes};
+use imgconv_fs::{open_regular, or_nothing};
+use imgconv_model::{Error, Limits, Notes, Result, quote_path};
 use imgconv_stream::Decoder;
 
-use crate::{archive::normalise, frame::Reader};
+use crate::{archive::normalise, failed::Failed, frame::Reader};
 
 /// Calls `each` with the names of the members within the first `prefix` bytes of a tar, which may
-/// be compressed, until `each` breaks; returns the value of the break. An error in the file ends the
+/// be compressed, until `each` breaks; returns the value of the break. An error of the bytes ends the
 /// search without a report. A tar whose first member can't be read is searched by [`names_of_headers`], so
-/// that the caller opens the file and finds the error there.
+/// that the caller opens the file and finds the error there. `None` for anything but a regular file.
+///
+/// # Errors
+/// With the path, if a call of the system failed.
 pub fn look<T>(
     path: &Path,
     prefix: u64,
     each: &mut dyn FnMut(&str) -> ControlFlow<T>,
+) -> Result<Option<T>> {
+    let failed = Failed::default();
+    match (search(path, prefix, each, &failed), failed.check()) {
+        (None, Err(error)) => Err(Error::io(error, quote_path(path))),
+        (found, _) => Ok(found),
+    }
+}
+
+fn search<T>(
+    path: &Path,
+    prefix: u64,
+    each: &mut dyn FnMut(&str) -> ControlFlow<T>,
+    failed: &Failed,
 ) -> Option<T> {
     let (limits, notes) = (Limits::default(), Notes::default());
     let start = || {
-        let (file, _) = open_regular(path).ok()?;
-        let decoder = Decoder::new(Box::new(file), &limits, &notes, "archive").ok()?;
+        let opened = or_nothing(open_regular(path).map(Some));
+        let opened = opened.inspect_err(|error| failed.note(error.cause()));
+        let (file, _) = opened.ok()??;
+        let file = failed.watch(Box::new(file));
+        let decoder = Decoder::new(file, &limits, &notes, "archive").ok()?;
         Some(decoder.take(prefix))
     };
     let mut tell = |path: &[u8]| match normalise(path) {
@@ -71,5 +90,41 @@ pub fn header_in(bytes: &[u8]) -> impl FnMut(u64) -> Option<[u8; 512]> {
     move |offset| {
         let start = usize::try_from(offset).ok()?;
         bytes.get(start..)?.first_chunk().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_an_error_and_any_other_answer_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("short"), "no tar").unwrap();
+        fs::write(at("zeros"), [0; 2048]).unwrap();
+        fs::write(at("gzip"), [0x1f, 0x8b, 8, 0, 0]).unwrap();
+        let mut any = |_: &str| ControlFlow::Break(());
+        for path in [
+            at("short"),
+            at("zeros"),
+            at("gzip"),
+            at("missing"),
+            at("short/below"),
+            folder.path().to_owned(),
+            "/dev/null".into(),
+        ] {
+            let found = look(&path, 1 << 20, &mut any).unwrap();
+            assert!(found.is_none(), "{}", path.display());
+        }
+        // A file that is there, opens, and can't be read.
+        let error = look(Path::new("/proc/self/mem"), 1 << 20, &mut any);
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("/proc/self/mem\": Input/output error"),
+            "{error}"
+        );
     }
 }

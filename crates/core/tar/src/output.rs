@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_fs::{Stage, open_directory, parent, standard_output, sweep, sync};
+use imgconv_fs::{Stage, is_there, open_directory, parent, standard_output, sweep, sync};
 use imgconv_model::{Code, Compression, Env, Error, Result, quote, quote_path};
 use imgconv_stream::{Level, PieceEncoder};
 
@@ -50,7 +50,7 @@ impl Output {
                 let destination = PathBuf::from(path);
                 refuse_odd(&destination, scheme)?;
                 sweep(parent(&destination), Stage::PREFIX, env);
-                if env.places.keep_files && destination.symlink_metadata().is_ok() {
+                if env.places.keep_files && is_there(&destination)? {
                     return Err(Error::exists(quote(path)));
                 }
                 let stage = Stage::new(parent(&destination), Stage::PREFIX, false)?;

@@ -75,7 +75,11 @@ impl Destination {
             return Err(self.abandon(error));
         }
         self.published = true;
-        Ok(())
+        self.partial.flush_name().map_err(|error| {
+            Error::io(error, self.shown.clone()).hint(
+                "the directory is complete, but a crash of the machine could lose it: run `sync`",
+            )
+        })
     }
 
     /// Removes the partial directory after an error; a failure to remove it is added to the error.

@@ -3,18 +3,12 @@
 //!
 //! This module checks nothing: a file that only looks like an ACI is refused when it is read.
 
-use std::{
-    io::{self, Cursor, Read},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::io::{Cursor, Read};
 
 use imgconv_layer::clean;
 use imgconv_model::{Blob, Code, Compression, Error, Limits, Notes, Reader, Result};
 use imgconv_stream::{Decoder, sniff};
-use imgconv_tar::{header_in, names_of_headers};
+use imgconv_tar::{Failed, header_in, names_of_headers};
 
 /// The bytes of a file that are read, and of their decompressed content.
 const PREFIX: u64 = 64 << 10;
@@ -65,29 +59,9 @@ pub(crate) fn recognise(blob: &Blob) -> bool {
     let Ok((begin, stream)) = peek(blob) else {
         return true;
     };
-    let failed = Arc::new(AtomicBool::new(false));
-    let stream = Watched {
-        inner: stream,
-        failed: Arc::clone(&failed),
-    };
-    pgp(&begin).is_some() || looks_like_one(Box::new(stream)) || failed.load(Ordering::Relaxed)
-}
-
-/// A stream that remembers that a call of the file system has failed.
-struct Watched {
-    inner: Reader,
-    failed: Arc<AtomicBool>,
-}
-
-impl Read for Watched {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.inner.read(buffer).inspect_err(|error| {
-            let interrupted = error.kind() == io::ErrorKind::Interrupted;
-            if error.raw_os_error().is_some() && !interrupted {
-                self.failed.store(true, Ordering::Relaxed);
-            }
-        })
-    }
+    let failed = Failed::default();
+    let stream = failed.watch(stream);
+    pgp(&begin).is_some() || looks_like_one(stream) || failed.check().is_err()
 }
 
 /// Opens a stream and reads its first bytes, which the returned reader repeats.

@@ -10,18 +10,24 @@ use imgconv_model::{
     Blob, Code, Count, Counted, Error, Limits, Notes, Open, Reader, Result, quote,
 };
 use imgconv_stream::Decoder;
-use imgconv_tar::{END, Entry, EntryKind};
+use imgconv_tar::{END, Entry, EntryKind, Failed};
 
 /// Bytes of an uncompressed stream that are looked at: PAX headers may come before the first member.
 const PREFIX: u64 = 64 << 10;
 
-/// Says whether a stream begins as a tar. Compressed streams are decompressed as far as needed.
+/// Says whether a stream begins as a tar. Compressed streams are decompressed as far as needed. A stream
+/// that can't be read counts as a tar, so that reading reports the error of the file system.
 pub(crate) fn is_tar(stream: &Blob) -> bool {
+    let Ok(stored) = stream.open() else {
+        return true;
+    };
+    let failed = Failed::default();
+    begins_as_tar(failed.watch(stored)) || failed.check().is_err()
+}
+
+fn begins_as_tar(stored: Reader) -> bool {
     let (limits, notes) = (Limits::default(), Notes::default());
-    let Ok(decoder) = stream
-        .open()
-        .and_then(|stored| Decoder::new(stored, &limits, &notes, "a prefix"))
-    else {
+    let Ok(decoder) = Decoder::new(stored, &limits, &notes, "a prefix") else {
         return false;
     };
     // A prefix ends in the middle, so an error is no answer: what came before the error counts.

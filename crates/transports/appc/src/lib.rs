@@ -48,8 +48,8 @@ impl Transport for Appc {
         &PLACE
     }
 
-    fn recognise(&self, _: &Path) -> bool {
-        false
+    fn recognise(&self, _: &Path) -> Result<bool> {
+        Ok(false)
     }
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {

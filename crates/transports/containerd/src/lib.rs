@@ -37,8 +37,8 @@ impl Transport for Containerd {
     }
 
     /// Says whether a directory holds a content store.
-    fn recognise(&self, path: &Path) -> bool {
-        path.is_dir() && Directory::open(path).is_ok_and(|directory| Store::is_there(&directory))
+    fn recognise(&self, path: &Path) -> Result<bool> {
+        imgconv_fs::is_place(path, Store::is_there)
     }
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {

@@ -33,9 +33,8 @@ pub(crate) struct Image {
 }
 
 /// Says whether a driver has a list of images.
-pub(crate) fn is_there(root: &Directory, driver: &str) -> bool {
-    let found = root.file(&list_path(driver));
-    found.is_ok_and(|file| file.is_some())
+pub(crate) fn is_there(root: &Directory, driver: &str) -> Result<bool> {
+    root.is_file(&list_path(driver))
 }
 
 fn list_path(driver: &str) -> String {

@@ -29,7 +29,6 @@ mod spec;
 
 use std::path::Path;
 
-use imgconv_fs::Directory;
 use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
 use crate::{layers::DRIVERS, read::Store};
@@ -60,13 +59,15 @@ impl Transport for ContainersStorage {
     }
 
     /// Says whether a directory holds the list of images of a driver.
-    fn recognise(&self, path: &Path) -> bool {
-        let has = |directory: Directory| {
-            DRIVERS
-                .iter()
-                .any(|driver| image::is_there(&directory, driver))
-        };
-        path.is_dir() && Directory::open(path).is_ok_and(has)
+    fn recognise(&self, path: &Path) -> Result<bool> {
+        imgconv_fs::is_place(path, |directory| {
+            for driver in DRIVERS {
+                if image::is_there(directory, driver)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
     }
 
     fn split(&self, rest: &str) -> Option<(String, Option<String>)> {

@@ -108,8 +108,10 @@ impl Store {
         let mut seen = BTreeSet::new();
         for root in roots {
             let is_wanted = |driver: &&str| wanted.is_none_or(|wanted| wanted == *driver);
-            let there = |driver: &&str| image::is_there(root, driver);
-            for driver in DRIVERS.into_iter().filter(is_wanted).filter(there) {
+            for driver in DRIVERS.into_iter().filter(is_wanted) {
+                if !image::is_there(root, driver)? {
+                    continue;
+                }
                 any = true;
                 let locks = [
                     "storage.lock".to_owned(),

@@ -46,7 +46,9 @@ pub(crate) fn split(text: &str) -> Option<(String, Option<String>)> {
         return Some((format!("[{store}]"), reference(name)));
     }
     let path = text.split_once(':').map_or(text, |(path, _)| path);
-    if text.starts_with(['/', '.']) || (!path.is_empty() && Path::new(path).is_dir()) {
+    // Opening a path that can't be examined tells why.
+    let is_path = || imgconv_fs::is_directory(Path::new(path)).unwrap_or(true);
+    if text.starts_with(['/', '.']) || is_path() {
         return None;
     }
     Some((DEFAULT.to_owned(), reference(text)))

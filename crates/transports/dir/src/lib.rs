@@ -13,7 +13,6 @@ mod write;
 
 use std::path::Path;
 
-use imgconv_fs::Directory;
 use imgconv_model::{
     Addressing, Bundle, BundleSink, Env, FormatId, Names, Place, Result, Shape, Transport, Writes,
 };
@@ -56,17 +55,13 @@ impl Transport for Dir {
     }
 
     /// Says whether a directory has the marker file and a manifest.
-    fn recognise(&self, path: &Path) -> bool {
+    fn recognise(&self, path: &Path) -> Result<bool> {
         let limits = imgconv_model::Limits::default();
-        path.is_dir()
-            && Directory::open(path).is_ok_and(|directory| {
-                let limit = ("layout_file", limits.layout_file);
-                let marker = directory.read(VERSION_FILE, limit).ok().flatten();
-                marker.is_some_and(|bytes| bytes.starts_with(VERSION_START.as_bytes()))
-                    && directory
-                        .file(MANIFEST_FILE)
-                        .is_ok_and(|file| file.is_some())
-            })
+        imgconv_fs::is_place(path, |directory| {
+            let limit = ("layout_file", limits.layout_file);
+            let marker = directory.read(VERSION_FILE, limit)?.unwrap_or_default();
+            Ok(marker.starts_with(VERSION_START.as_bytes()) && directory.is_file(MANIFEST_FILE)?)
+        })
     }
 
     /// Opens a directory; the marker file may be missing, since old tools did not write it.

@@ -10,7 +10,8 @@ use std::{
 };
 
 use imgconv_fs::{
-    Directory, Stage, make_directory_at, open_directory, parent, rename_directory, sweep, sync,
+    Directory, Stage, is_there, make_directory_at, open_directory, parent, rename_directory, sweep,
+    sync,
 };
 use imgconv_json::{Value, parse};
 use imgconv_manifest::{Told, told};
@@ -61,7 +62,7 @@ impl DirSink {
                 return Err(Error::new(Code::Denied, message).at(shown));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if fs::symlink_metadata(given).is_ok() {
+                if is_there(given)? {
                     let message = "a symbolic link that leads nowhere is there";
                     return Err(Error::new(Code::Denied, message).at(shown));
                 }

@@ -21,14 +21,15 @@ mod naming;
 mod read;
 mod write;
 
-use std::{fs::File, ops::ControlFlow, os::unix::fs::FileExt, path::Path};
+use std::{ops::ControlFlow, os::unix::fs::FileExt, path::Path};
 
-use imgconv_model::{
-    Addressing, Bundle, BundleSink, Env, FormatFamily, FormatId, Names, Place, Reader, Result,
-    Shape, Transport, Writes,
-};
-
+use imgconv_fs::{open_regular, or_nothing};
 use imgconv_manifest::v1_image::is_id;
+use imgconv_model::{
+    Addressing, Bundle, BundleSink, Env, Error, FormatFamily, FormatId, Names, Place, Reader,
+    Result, Shape, Transport, Writes, quote_path,
+};
+use imgconv_tar::Failed;
 
 use crate::{
     files::{MANIFEST_FILE, REPOSITORIES_FILE},
@@ -90,7 +91,7 @@ impl Transport for DockerArchive {
     /// directory of a v1 image, or layers and configs with the names that podman and skopeo use. An
     /// OCI layout is accepted only with a `manifest.json` in it: this transport has to be asked
     /// before the one of layout archives. Of a compressed archive only the start is read.
-    fn recognise(&self, path: &Path) -> bool {
+    fn recognise(&self, path: &Path) -> Result<bool> {
         let mut each = |name: &str| {
             if is_marker(name) {
                 ControlFlow::Break(())
@@ -98,7 +99,7 @@ impl Transport for DockerArchive {
                 ControlFlow::Continue(())
             }
         };
-        imgconv_tar::look(path, PREFIX, &mut each).is_some() || has_marker(path)
+        Ok(imgconv_tar::look(path, PREFIX, &mut each)?.is_some() || has_marker(path)?)
     }
 
     /// Opens an archive. It is read to its end once, and copied to the temporary directory if it is
@@ -163,25 +164,30 @@ fn is_marker(name: &str) -> bool {
 
 /// Says whether an uncompressed tar has one of these names, by jumping from header to header: most
 /// writers put `manifest.json` behind the layers. Faults of the tar are found when it is opened.
-fn has_marker(path: &Path) -> bool {
-    // Opening a device can have effects.
-    if !path.is_file() {
-        return false;
-    }
-    let Ok(file) = File::open(path) else {
-        return false;
+///
+/// # Errors
+/// With the path, if a call of the system failed.
+fn has_marker(path: &Path) -> Result<bool> {
+    let at = |error: Error| error.at(quote_path(path));
+    let Some((file, _)) = or_nothing(open_regular(path).map(Some)).map_err(at)? else {
+        return Ok(false);
     };
+    let failed = Failed::default();
     let header = |offset| {
         let mut header = [0; 512];
-        file.read_exact_at(&mut header, offset)
-            .ok()
-            .map(|()| header)
+        let read = file.read_exact_at(&mut header, offset);
+        read.inspect_err(|error| failed.note(Some(error))).ok()?;
+        Some(header)
     };
-    imgconv_tar::names_of_headers(header)
+    let has_marker = imgconv_tar::names_of_headers(header)
         .take(HEADERS)
         .any(|name| {
             let name = std::str::from_utf8(&name).ok();
             name.and_then(members::plain_name)
                 .is_some_and(|name| is_marker(&name))
-        })
+        });
+    match failed.check() {
+        Err(error) if !has_marker => Err(Error::io(error, quote_path(path))),
+        _ => Ok(has_marker),
+    }
 }

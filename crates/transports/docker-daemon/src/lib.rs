@@ -57,8 +57,8 @@ impl Transport for DockerDaemon {
         &PLACE
     }
 
-    fn recognise(&self, _: &Path) -> bool {
-        false
+    fn recognise(&self, _: &Path) -> Result<bool> {
+        Ok(false)
     }
 
     /// Asks the engine for its list, or for the image of that name. No image is fetched yet.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_fs::Directory;
+use imgconv_fs::{Directory, or_nothing};
 use imgconv_json::{Object, Value, canonical, parse};
 use imgconv_manifest::v1_image::{self, Chain, Images, is_id};
 use imgconv_model::{Code, Digest, Error, Limits, Name, Notes, Open, Result, quote};
@@ -45,9 +45,9 @@ pub(crate) struct Graph {
 }
 
 /// Says whether a root has a graph.
-pub(crate) fn is_there(root: &Directory) -> bool {
-    root.directories(GRAPH)
-        .is_ok_and(|names| names.iter().any(|name| is_id(name)))
+pub(crate) fn is_there(root: &Directory) -> Result<bool> {
+    let names = or_nothing(root.directories(GRAPH))?;
+    Ok(names.iter().any(|name| is_id(name)))
 }
 
 impl Graph {
@@ -216,7 +216,7 @@ impl Graph {
     fn files(&self, id: &str) -> Result<Files> {
         let mut unreadable = None;
         for driver in &self.drivers {
-            let has_folder = self.root.is_directory(driver);
+            let has_folder = self.root.is_directory(driver)?;
             match driver::find(&self.root, driver, id) {
                 Ok(Some(files)) => return Ok(files),
                 Ok(None) => {}

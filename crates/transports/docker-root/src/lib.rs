@@ -42,7 +42,7 @@ mod store;
 use std::path::Path;
 
 use imgconv_containerd::Store;
-use imgconv_fs::Directory;
+use imgconv_fs::or_nothing;
 use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
 use crate::read::{DAEMON, DataRoot};
@@ -73,14 +73,16 @@ impl Transport for DockerRoot {
     }
 
     /// Says whether a directory has one of the three stores.
-    fn recognise(&self, path: &Path) -> bool {
-        let daemon = |root: &Directory| root.directory(DAEMON).ok().flatten();
-        path.is_dir()
-            && Directory::open(path).is_ok_and(|root| {
-                store::drivers(&root).is_ok_and(|drivers| !drivers.is_empty())
-                    || graph::is_there(&root)
-                    || daemon(&root).is_some_and(|daemon| Store::is_there(&daemon))
-            })
+    fn recognise(&self, path: &Path) -> Result<bool> {
+        imgconv_fs::is_place(path, |root| {
+            if !or_nothing(store::drivers(root))?.is_empty() || graph::is_there(root)? {
+                return Ok(true);
+            }
+            match or_nothing(root.directory(DAEMON))? {
+                Some(daemon) => Store::is_there(&daemon),
+                None => Ok(false),
+            }
+        })
     }
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {

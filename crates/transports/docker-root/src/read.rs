@@ -85,7 +85,10 @@ impl DataRoot {
         let root = Arc::new(root);
         let drivers = store::drivers(&root)?;
         let graph = Graph::open(&root, &env.limits)?;
-        let daemon = root.directory(DAEMON)?.filter(Store::is_there);
+        let daemon = match root.directory(DAEMON)? {
+            Some(daemon) if Store::is_there(&daemon)? => Some(daemon),
+            _ => None,
+        };
         if drivers.is_empty() && graph.is_none() && daemon.is_none() && beside.is_none() {
             let message = format!(
                 "there are no images in `image/DRIVER`, `graph` or `{DAEMON}`, so this is no data \
@@ -297,7 +300,7 @@ impl DataRoot {
             return Err(Error::new(Code::Missing, message));
         };
         let folder = place.folder();
-        if !self.root.is_directory(&folder) {
+        if !self.root.is_directory(&folder)? {
             let message = format!("the engine's data has no layer {}", place.chain_id);
             return Err(Error::new(Code::Missing, message).at(format!("folder {folder}")));
         }

@@ -17,11 +17,13 @@ const SMALL: (&str, u64) = ("layout_file", 4096);
 /// Lists the graph drivers that have images here, in order; `overlay2` first, since engines have
 /// preferred it since Docker 17.06.
 pub(crate) fn drivers(root: &Directory) -> Result<Vec<String>> {
-    let mut found = root.directories(IMAGE)?;
-    found.retain(|driver| {
+    let mut found = Vec::new();
+    for driver in root.directories(IMAGE)? {
         let has = |name: &str| root.is_directory(&format!("{IMAGE}/{driver}/{name}"));
-        has("imagedb") || has("layerdb")
-    });
+        if has("imagedb")? || has("layerdb")? {
+            found.push(driver);
+        }
+    }
     found.sort_by_key(|driver| (driver != "overlay2", driver.clone()));
     Ok(found)
 }
@@ -193,23 +195,32 @@ pub(crate) fn document(root: &Directory, image: &Image, limits: &Limits) -> Resu
         };
         chain.iter().map(place).collect()
     };
-    let whole = image.drivers.iter().map(places).find(|places| {
-        places
-            .iter()
-            .all(|place| root.is_directory(&place.folder()))
-    });
-    let layers = whole
-        .or_else(|| image.drivers.first().map(places))
-        .unwrap_or_default();
+    let mut layers = image.drivers.first().map(places).unwrap_or_default();
+    for places in image.drivers.iter().map(places) {
+        if is_whole(root, &places)? {
+            layers = places;
+            break;
+        }
+    }
     let members: Vec<String> = layers.iter().map(LayerPlace::member).collect();
     let mut remade = Vec::new();
     for (i, layer) in layers.iter().enumerate() {
-        if root.is_directory(&layer.folder()) && root.file(&layer.record())?.is_none() {
+        if root.is_directory(&layer.folder())? && root.file(&layer.record())?.is_none() {
             remade.push(i);
         }
     }
     let config = format!("blobs/sha256/{}", image.id.hex());
     Ok(archive_image::document(&config, &members, &remade))
+}
+
+/// Says whether a driver has all layers of an image.
+fn is_whole(root: &Directory, layers: &[LayerPlace]) -> Result<bool> {
+    for layer in layers {
+        if !root.is_directory(&layer.folder())? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Reads the diff IDs of an image's config. The format interprets the rest of the config.

@@ -41,8 +41,8 @@ impl Transport for File {
     }
 
     /// Says whether the path is a regular file; a format decides whether its bytes are an image.
-    fn recognise(&self, path: &Path) -> bool {
-        std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
+    fn recognise(&self, path: &Path) -> Result<bool> {
+        imgconv_fs::is_file(path)
     }
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {

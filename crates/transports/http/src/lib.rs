@@ -53,8 +53,8 @@ impl Transport for Http {
         self.place
     }
 
-    fn recognise(&self, _: &Path) -> bool {
-        false
+    fn recognise(&self, _: &Path) -> Result<bool> {
+        Ok(false)
     }
 
     /// Fetches the file. `rest` is `//HOST…`.

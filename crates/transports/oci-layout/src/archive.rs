@@ -70,7 +70,7 @@ fn entry(name: &str) -> String {
 }
 
 /// Says whether a file is a tar, which may be compressed, that starts with members of a layout.
-pub(crate) fn recognise(path: &Path) -> bool {
+pub(crate) fn recognise(path: &Path) -> Result<bool> {
     let found = imgconv_tar::look(path, PREFIX, &mut |name| {
         let is_ours = name == LAYOUT_FILE || name == BLOBS || name.starts_with("blobs/");
         if is_ours {
@@ -78,6 +78,6 @@ pub(crate) fn recognise(path: &Path) -> bool {
         } else {
             ControlFlow::Continue(())
         }
-    });
-    found.is_some()
+    })?;
+    Ok(found.is_some())
 }

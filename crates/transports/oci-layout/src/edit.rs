@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use imgconv_fs::{Stage, sync};
+use imgconv_fs::{Stage, is_file, sync};
 use imgconv_layout::Index;
 use imgconv_model::{Code, Env, Error, Limits, Result, quote};
 
@@ -41,7 +41,7 @@ pub fn edit<T>(path: &str, env: &Env, change: impl FnOnce(&mut Index) -> Result<
 /// Opens an existing layout for changes.
 pub(crate) fn open(path: &str, env: &Env) -> Result<Directory> {
     let place = Path::new(path);
-    if place.is_file() {
+    if is_file(place)? {
         let message = "only a layout in a directory can be changed, and this is a file";
         return Err(Error::new(Code::Unsupported, message)
             .at(quote(path))

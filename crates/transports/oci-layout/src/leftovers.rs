@@ -6,7 +6,7 @@
 
 use std::{os::fd::OwnedFd, path::Path};
 
-use imgconv_fs::{Stage, Stale, open_directory, parent};
+use imgconv_fs::{Stage, Stale, is_directory, open_directory, parent};
 use imgconv_model::Result;
 
 /// A private directory that no process holds, and its place.
@@ -29,7 +29,7 @@ impl Leftover {
         for (folder, prefix) in places {
             // Beside a layout, a directory with the general prefix may belong to another layout.
             let mine = prefix != Stage::PREFIX || folder == layout;
-            if !mine || !folder.is_dir() {
+            if !mine || !is_directory(&folder)? {
                 continue;
             }
             let directory = open_directory(&folder)?;

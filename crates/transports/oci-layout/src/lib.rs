@@ -98,9 +98,10 @@ impl Transport for OciLayout {
     }
 
     /// Says whether a directory has the marker file, or looks like a layout without it.
-    fn recognise(&self, path: &Path) -> bool {
-        let is_there = |name: &str| path.join(name).symlink_metadata().is_ok();
-        path.is_dir() && (is_there(LAYOUT_FILE) || (is_there(INDEX_FILE) && is_there(BLOBS)))
+    fn recognise(&self, path: &Path) -> Result<bool> {
+        let has = |name: &str| imgconv_fs::is_there(&path.join(name));
+        Ok(imgconv_fs::is_directory(path)?
+            && (has(LAYOUT_FILE)? || (has(INDEX_FILE)? && has(BLOBS)?)))
     }
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
@@ -130,7 +131,7 @@ impl Transport for OciArchive {
     }
 
     /// Says whether the first members of a tar, which may be compressed, belong to a layout.
-    fn recognise(&self, path: &Path) -> bool {
+    fn recognise(&self, path: &Path) -> Result<bool> {
         archive::recognise(path)
     }
 

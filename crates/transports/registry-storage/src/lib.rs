@@ -16,7 +16,6 @@ mod v2;
 
 use std::path::Path;
 
-use imgconv_fs::Directory;
 use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
 use crate::read::Storage;
@@ -47,10 +46,10 @@ impl Transport for RegistryStorage {
     }
 
     /// Says whether a directory holds repositories of version 2, or images of version 1.
-    fn recognise(&self, path: &Path) -> bool {
-        path.is_dir()
-            && Directory::open(path)
-                .is_ok_and(|directory| v2::is_there(&directory) || v1::is_there(&directory))
+    fn recognise(&self, path: &Path) -> Result<bool> {
+        imgconv_fs::is_place(path, |directory| {
+            Ok(v2::is_there(directory)? || v1::is_there(directory)?)
+        })
     }
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {

@@ -68,7 +68,7 @@ fn collect(
 }
 
 /// Says whether a repository has links for tar sums.
-pub(crate) fn has_tar_sums(repository: &str, directory: &Directory) -> bool {
+pub(crate) fn has_tar_sums(repository: &str, directory: &Directory) -> Result<bool> {
     directory.is_directory(&format!("{BASE}/repositories/{repository}/_layers/tarsum"))
 }
 

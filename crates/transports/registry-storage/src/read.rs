@@ -81,7 +81,7 @@ impl Storage {
     }
 
     fn list(directory: Directory, locator: &str, env: &Env) -> Result<Self> {
-        let (is_v2, is_v1) = (v2::is_there(&directory), v1::is_there(&directory));
+        let (is_v2, is_v1) = (v2::is_there(&directory)?, v1::is_there(&directory)?);
         if !is_v2 && !is_v1 {
             let message = "there is neither `docker/registry/v2` nor `images` and `repositories`";
             return Err(Error::new(Code::Missing, message)
@@ -110,11 +110,12 @@ impl Storage {
             heads.extend(v1::heads(&storage.directory, host, env)?);
         }
         let directory = Arc::clone(&storage.directory);
-        let all = storage.repositories.iter();
-        let linking: BTreeSet<String> = all
-            .filter(|repository| has_tar_sums(repository, &directory))
-            .cloned()
-            .collect();
+        let mut linking = BTreeSet::new();
+        for repository in &storage.repositories {
+            if has_tar_sums(repository, &directory)? {
+                linking.insert(repository.clone());
+            }
+        }
         for (position, mut head) in heads.into_iter().enumerate() {
             head.repositories.retain(|one| linking.contains(one));
             if !head.repositories.is_empty() {
@@ -310,6 +311,6 @@ impl StoredBlobs for Storage {
     fn stored(&self) -> Result<Option<Vec<Digest>>> {
         let mut found = v2::blobs(&self.shared.directory).map_err(|error| self.at(error))?;
         found.retain(|digest| !self.shared.own.contains(digest));
-        Ok(v2::is_there(&self.shared.directory).then_some(found))
+        Ok(v2::is_there(&self.shared.directory)?.then_some(found))
     }
 }

@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use imgconv_fs::Directory;
+use imgconv_fs::{Directory, or_nothing};
 use imgconv_manifest::{
     v1_image::{self, Chain, Images, check_id, is_id},
     v1_layer,
@@ -21,12 +21,16 @@ const IMAGES: &str = "images";
 const REPOSITORIES: &str = "repositories";
 
 /// Says whether there is such a storage: a directory of repositories, and an image.
-pub(crate) fn is_there(directory: &Directory) -> bool {
-    let image = |id: &String| is_id(id) && matches!(directory.file(&file(id, "json")), Ok(Some(_)));
-    directory.is_directory(REPOSITORIES)
-        && directory
-            .directories(IMAGES)
-            .is_ok_and(|ids| ids.iter().any(image))
+pub(crate) fn is_there(directory: &Directory) -> Result<bool> {
+    if !directory.is_directory(REPOSITORIES)? {
+        return Ok(false);
+    }
+    for id in or_nothing(directory.directories(IMAGES))? {
+        if is_id(&id) && directory.is_file(&file(&id, "json"))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn file(id: &str, name: &str) -> String {

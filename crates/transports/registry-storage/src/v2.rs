@@ -40,9 +40,9 @@ pub(crate) struct Listed {
 }
 
 /// Says whether there is such a storage.
-pub(crate) fn is_there(directory: &Directory) -> bool {
-    directory.is_directory(&format!("{BASE}/repositories"))
-        || directory.is_directory(&format!("{BASE}/blobs"))
+pub(crate) fn is_there(directory: &Directory) -> Result<bool> {
+    Ok(directory.is_directory(&format!("{BASE}/repositories"))?
+        || directory.is_directory(&format!("{BASE}/blobs"))?)
 }
 
 /// Lists every blob.

@@ -45,8 +45,8 @@ impl Transport for RegistryV1 {
     }
 
     /// A path is never a registry.
-    fn recognise(&self, _: &Path) -> bool {
-        false
+    fn recognise(&self, _: &Path) -> Result<bool> {
+        Ok(false)
     }
 
     /// Connects at the first read.

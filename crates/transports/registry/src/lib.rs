@@ -69,8 +69,8 @@ impl Transport for Registry {
     }
 
     /// A path is never a registry.
-    fn recognise(&self, _: &Path) -> bool {
-        false
+    fn recognise(&self, _: &Path) -> Result<bool> {
+        Ok(false)
     }
 
     /// Connects at the first read.

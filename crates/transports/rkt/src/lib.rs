@@ -15,7 +15,6 @@ mod read;
 
 use std::path::Path;
 
-use imgconv_fs::Directory;
 use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
 use crate::{
@@ -49,13 +48,11 @@ impl Transport for Rkt {
     }
 
     /// Says whether a directory holds one of the two stores.
-    fn recognise(&self, path: &Path) -> bool {
-        let has = |directory: &Directory| {
-            [BLOBS, MANIFESTS]
-                .iter()
-                .any(|store| directory.is_directory(&format!("{store}/sha512")))
-        };
-        path.is_dir() && Directory::open(path).is_ok_and(|directory| has(&directory))
+    fn recognise(&self, path: &Path) -> Result<bool> {
+        imgconv_fs::is_place(path, |directory| {
+            let has = |store| directory.is_directory(&format!("{store}/sha512"));
+            Ok(has(BLOBS)? || has(MANIFESTS)?)
+        })
     }
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {

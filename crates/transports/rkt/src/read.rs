@@ -62,7 +62,7 @@ fn keys(directory: &Directory, env: &Env) -> Result<Vec<Key>> {
     let mut stores = 0;
     for store in [BLOBS, MANIFESTS] {
         let base = format!("{store}/sha512");
-        stores += usize::from(directory.is_directory(&base));
+        stores += usize::from(directory.is_directory(&base)?);
         for prefix in directory.directories(&base)? {
             env.check_cancelled()?;
             let folder = format!("{base}/{prefix}");
@@ -73,7 +73,7 @@ fn keys(directory: &Directory, env: &Env) -> Result<Vec<Key>> {
         }
     }
     // A store without images has neither of them, but has `cas`.
-    if stores == 0 && !directory.is_directory("cas") {
+    if stores == 0 && !directory.is_directory("cas")? {
         let message = "there is no directory `cas`, so this is no store of rkt";
         return Err(Error::new(Code::Missing, message)
             .hint("name the directory that holds `cas`, such as /var/lib/rkt"));

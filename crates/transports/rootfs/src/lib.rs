@@ -9,7 +9,7 @@ use std::{path::Path, sync::Arc};
 
 use imgconv_file::{FileBundle, create, from_pipe};
 use imgconv_folder::{Folder, Marks};
-use imgconv_fs::Directory;
+use imgconv_fs::{Directory, is_directory};
 use imgconv_model::{
     Addressing, Blob, Bundle, BundleSink, Code, Document, Env, Error, Extras, Facts, FormatFamily,
     FormatId, Names, Place, Result, Root, RootEntry, Shape, Transport, Writes, quote,
@@ -47,8 +47,8 @@ impl Transport for Rootfs {
     }
 
     /// No bytes say that a directory or a tar is meant as a root file system: the scheme does.
-    fn recognise(&self, _: &Path) -> bool {
-        false
+    fn recognise(&self, _: &Path) -> Result<bool> {
+        Ok(false)
     }
 
     fn open(&self, rest: &str, env: &Env) -> Result<Box<dyn Bundle>> {
@@ -56,7 +56,7 @@ impl Transport for Rootfs {
             return Ok(Box::new(from_pipe(rest, env)?));
         }
         let path = Path::new(rest);
-        if !path.is_dir() {
+        if !is_directory(path)? {
             return Ok(Box::new(FileBundle::open(rest)?));
         }
         let tree = Folder {
@@ -76,7 +76,7 @@ impl Transport for Rootfs {
     /// # Errors
     /// [`Code::Usage`] for a directory, and those of [`imgconv_file::create`].
     fn create(&self, rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
-        if rest.ends_with('/') || Path::new(rest).is_dir() {
+        if rest.ends_with('/') || rest != "-" && is_directory(Path::new(rest))? {
             let message = "`rootfs:` writes a flat tar, and this is a directory";
             return Err(Error::new(Code::Usage, message)
                 .at(quote(rest))

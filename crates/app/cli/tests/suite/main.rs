@@ -54,6 +54,7 @@ mod tags;
 mod terminal;
 mod told;
 mod trust;
+mod unexamined;
 mod unread_records;
 mod ways_back;
 mod whole_program;

@@ -16,6 +16,7 @@ use imgconv_format_aci::{
     manifest::{Dependency, Pair, to_map},
     platform,
 };
+use imgconv_fs::is_directory;
 use imgconv_model::{
     Bundle, Code, Env, Error, Limits, Platform, Result, Root, RootEntry, StreamFormat as _,
     Transport as _, quote,
@@ -119,7 +120,7 @@ impl Candidates {
             self.add(location.clone(), location, aci);
             return Ok(());
         }
-        if Path::new(location).is_dir() {
+        if is_directory(Path::new(location)).map_err(at)? {
             self.tag_files.extend(json_files(Path::new(location)));
         }
         let bundle = transport.open(location, env).map_err(at)?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use imgconv_format_docker_v2s1::SigningKey;
+use imgconv_fs::is_directory;
 use imgconv_locate::{catalog, locator::Locator};
 use imgconv_model::{
     Capabilities, Code, DocumentFormat, Env, Error, Format, FormatFamily, FormatId, Layer, Name,
@@ -47,7 +48,9 @@ impl<'a> Request<'a> {
         env: &'a Env,
     ) -> Result<Self> {
         let location = &destination.location;
-        let is_directory = location.ends_with('/') || Path::new(location).is_dir();
+        let is_stream = location == "-";
+        let is_directory =
+            location.ends_with('/') || !is_stream && is_directory(Path::new(location))?;
         Ok(Self {
             target,
             capabilities: target.capabilities(),

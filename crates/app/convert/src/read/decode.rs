@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use imgconv_fs::is_file;
 use imgconv_locate::{
     catalog::{self, Recognised},
     fetched,
@@ -130,7 +131,7 @@ impl Decoder<'_> {
                 node.report.merge(report);
                 let signed = node.aci.as_ref().is_some_and(|aci| !aci.signers.is_empty());
                 let signature = format!("{}.asc", bundle.locator());
-                if self.memo.part.is_some() && !signed && Path::new(&signature).is_file() {
+                if self.memo.part.is_some() && !signed && is_file(Path::new(&signature))? {
                     let message = "a signature file is beside the image, but was not verified";
                     node.report
                         .warn("signature-not-checked", signature, message);

@@ -79,6 +79,8 @@ pub fn neighbour(text: &str) -> Option<String> {
 
 /// Returns the scheme of the store or layout in a folder.
 fn place(folder: &Path) -> Option<&'static str> {
-    let mut found = STORES.iter().filter(|it| it.recognise(folder));
+    let mut found = STORES
+        .iter()
+        .filter(|it| it.recognise(folder).unwrap_or(false));
     found.next().map(|it| it.place().scheme)
 }

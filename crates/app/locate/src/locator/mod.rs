@@ -7,8 +7,12 @@ mod percent;
 mod reference;
 mod scheme;
 /// Says whether a path is a FIFO, such as `<(…)` of a shell.
-pub(crate) fn is_fifo(path: &str) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
+///
+/// # Errors
+/// With the path, if the path can't be examined.
+pub(crate) fn is_fifo(path: &str) -> Result<bool> {
+    let found = imgconv_fs::metadata(Path::new(path))?;
+    Ok(found.is_some_and(|found| found.file_type().is_fifo()))
 }
 
 #[cfg(test)]
@@ -17,6 +21,7 @@ mod written;
 
 use std::{fmt, os::unix::fs::FileTypeExt as _, path::Path};
 
+use imgconv_fs::{is_directory, or_nothing};
 use imgconv_model::{
     Addressing, Code, Error, FormatFamily, FormatId, Result, Shape, Transport, quote,
     without_userinfo,
@@ -55,7 +60,7 @@ impl Locator {
     ///
     /// # Errors
     /// [`Code::Usage`] or [`Code::BadName`] if it is malformed, [`Code::Missing`] if a bare path does
-    /// not exist, [`Code::Unsupported`] if nothing recognises it.
+    /// not exist, [`Code::Unsupported`] if nothing recognises it, [`Code::Io`] if it can't be examined.
     pub fn source(text: &str) -> Result<Self> {
         Self::of_source(Written::read(text)?)
     }
@@ -78,9 +83,9 @@ impl Locator {
             Address::At(transport, path) if transport.place().any_file => path,
             Address::At(..) => return Self::of_source(written),
         };
-        match Self::bare(path, false) {
-            Ok(found) if holds_acis(found.transport) => Ok(found),
-            _ if Path::new(path).is_dir() => Ok(Self::whole(transport("aci-tree")?, path)),
+        match or_nothing(Self::bare(path, false).map(Some))? {
+            Some(found) if holds_acis(found.transport) => Ok(found),
+            _ if is_directory(Path::new(path))? => Ok(Self::whole(transport("aci-tree")?, path)),
             _ => Ok(Self::whole(transport("aci")?, path)),
         }
     }
@@ -169,9 +174,9 @@ impl Locator {
                 ))
             }
             Some(FormatId::OCI) if path == "-" => Self::at(transport("oci-archive")?, path),
-            Some(FormatId::OCI) if is_tar(path) => Self::bare_destination("oci-archive", path),
+            Some(FormatId::OCI) if is_tar(path)? => Self::bare_destination("oci-archive", path),
             None if path.ends_with(".aci") => Self::at(transport("aci")?, path),
-            None if is_tar(path) => {
+            None if is_tar(path)? => {
                 let message = format!("{} could be an OCI or a Docker archive", quote(path));
                 Err(Error::new(Code::Usage, message).hint(format!(
                     "`oci-archive:{path}` writes an OCI layout in a tar, \
@@ -196,11 +201,11 @@ impl Locator {
         let written = Written::pair(format, distribution, text)?;
         match &written.place {
             Address::Bare(path) | Address::File(path) if written.format.is_none() => {
-                let is_archive = path == "-" || is_tar(path);
+                let is_archive = path == "-" || is_tar(path)?;
                 if allowed.contains(&"oci-archive") && is_archive {
                     return Self::bare_destination("oci-archive", path);
                 }
-                if allowed[0] == "aci" && is_tar(path) {
+                if allowed[0] == "aci" && is_tar(path)? {
                     let message = format!(
                         "{} is the name of a tar, but this command writes ACIs",
                         quote(path)
@@ -303,7 +308,7 @@ impl Locator {
     /// A path, with a REF where the kind of place takes one.
     fn bare_destination(scheme: &str, text: &str) -> Result<Self> {
         let transport = transport(scheme)?;
-        if Path::new(text).exists() {
+        if text != "-" && imgconv_fs::metadata(Path::new(text))?.is_some() {
             return Ok(Self::whole(transport, text));
         }
         Self::at(transport, text)
@@ -354,13 +359,22 @@ impl Locator {
         if text == "-" {
             return Ok(Self::whole(transport("aci")?, text));
         }
-        let exists = |path: &str| std::fs::symlink_metadata(path).is_ok();
-        let found = |path: &str| catalog::transport_of(Path::new(path));
-        if exists(text) {
-            if is_fifo(text) {
+        let exists = |path: &str| imgconv_fs::is_there(Path::new(path));
+        let found = |path: &str| {
+            let found = catalog::transport_of(Path::new(path));
+            found.map_err(|error| match error.places() {
+                // A part of the place; the rest may be readable.
+                [_, _, ..] => error.hint(format!(
+                    "a scheme says what a path is: `tree:{path}` reads what can be read below a folder"
+                )),
+                _ => error,
+            })
+        };
+        if exists(text)? {
+            if is_fifo(text)? {
                 return Ok(Self::whole(transport("aci")?, text));
             }
-            let transport = found(text).ok_or_else(|| {
+            let transport = found(text)?.ok_or_else(|| {
                 let message = "this is not an image, archive, layout or store";
                 let error = Error::new(Code::Unsupported, message).at(quote(text));
                 match neighbour(text) {
@@ -373,8 +387,8 @@ impl Locator {
         // The longest existing path counts; the rest is a REF.
         for (at, _) in text.rmatch_indices(':') {
             let (path, reference) = (&text[..at], &text[at + 1..]);
-            if exists(path)
-                && let Some(transport) = found(path)
+            if exists(path)?
+                && let Some(transport) = found(path)?
             {
                 let reference = Some(Reference::parse(reference)?);
                 return Ok(Self {
@@ -383,7 +397,7 @@ impl Locator {
                 });
             }
         }
-        if or_appc && is_appc(text) {
+        if or_appc && is_appc(text)? {
             let image: AppImage = text.parse()?;
             let mut locator = Self::whole(transport("appc")?, &image.to_string());
             locator.guessed = Some(text.to_owned());
@@ -424,7 +438,7 @@ fn without_secrets(location: &str) -> String {
 }
 
 /// Says whether a path to write is meant as a tar. An existing directory is not.
-fn is_tar(path: &str) -> bool {
+fn is_tar(path: &str) -> Result<bool> {
     let tar = [
         ".tar",
         ".tar.gz",
@@ -439,17 +453,17 @@ fn is_tar(path: &str) -> bool {
         ".tar.lz4",
         ".tar.lzma",
     ];
-    tar.iter().any(|suffix| path.ends_with(suffix)) && !Path::new(path).is_dir()
+    Ok(tar.iter().any(|suffix| path.ends_with(suffix)) && !is_directory(Path::new(path))?)
 }
 
 /// Says whether a text that is no path looks like an image of appc: a domain and a path below it.
-fn is_appc(text: &str) -> bool {
+fn is_appc(text: &str) -> Result<bool> {
     let Ok(image) = text.parse::<AppImage>() else {
-        return false;
+        return Ok(false);
     };
     let Some((host, _)) = image.name.split_once('/') else {
-        return false;
+        return Ok(false);
     };
     let is_archive = SUFFIXES.iter().any(|suffix| image.name.ends_with(suffix));
-    host.contains('.') && !is_archive && !Path::new(host).exists()
+    Ok(host.contains('.') && !is_archive && imgconv_fs::metadata(Path::new(host))?.is_none())
 }

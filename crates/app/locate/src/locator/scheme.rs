@@ -1,7 +1,7 @@
 //! Words before the first colon that are no scheme: this module distinguishes a path from a
 //! misspelt or foreign scheme, and the error names the right form.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use imgconv_model::{Code, Error, Result, quote, without_userinfo};
 use strsim::osa_distance;
@@ -22,7 +22,8 @@ const LONGEST: usize = 32;
 /// Says whether an argument is a path whatever its first colon means: the argument has the form of
 /// a path, or exists, or the text before one of its colons exists and the rest is a REF.
 pub(super) fn is_path(text: &str) -> bool {
-    let exists = |path: &str| std::fs::symlink_metadata(path).is_ok();
+    // A path that can't be examined is one: reading the path tells why.
+    let exists = |path: &str| imgconv_fs::is_there(Path::new(path)).unwrap_or(true);
     let Some((word, _)) = text.split_once(':') else {
         return true;
     };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::{FileTypeExt as _, symlink};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 
 use super::transport::{facts, fails, read, tree};
-use crate::sha256_hex;
+use crate::{sha256_hex, unprivileged};
 
 /// The most bytes of one blob that the laws read: the images of tests are smaller.
 const MOST: u64 = 16 << 20;
@@ -127,8 +127,11 @@ impl<'a> Readable<'a> {
             self.writing_is_refused();
         }
         if let Some(path) = self.path {
-            assert_eq!(self.transport.recognise(path), self.recognised);
+            assert_eq!(self.transport.recognise(path).unwrap(), self.recognised);
             self.a_missing_place_is_named(path);
+            if self.recognised {
+                self.a_closed_place_is_not_recognised_as_none(path);
+            }
         }
         assert_eq!(before, self.path.map(tree), "reading has changed the place");
     }
@@ -188,7 +191,7 @@ impl<'a> Readable<'a> {
 
     fn a_missing_place_is_named(&self, path: &Path) {
         let missing = path.with_file_name("no-such-place");
-        assert!(!self.transport.recognise(&missing));
+        assert!(!self.transport.recognise(&missing).unwrap());
         let error = self
             .transport
             .open(missing.to_str().unwrap(), &self.env)
@@ -196,6 +199,37 @@ impl<'a> Readable<'a> {
         assert_eq!(error.code(), Code::Missing, "{error}");
         assert!(error.to_string().contains("no-such-place"), "{error}");
         assert!(!missing.exists(), "a missing place was made");
+    }
+
+    /// A place that the user may not open, or not even look up, is an error with the path and the cause. A
+    /// place whose kind is known without that may be recognised.
+    fn a_closed_place_is_not_recognised_as_none(&self, path: &Path) {
+        let closed = tempfile::tempdir().unwrap();
+        let link = closed.path().join("link");
+        symlink(fs::canonicalize(path).unwrap(), &link).unwrap();
+        let ask = |closed: &Path, path: &Path| {
+            let before = fs::metadata(closed).unwrap().permissions();
+            fs::set_permissions(closed, fs::Permissions::from_mode(0o0)).unwrap();
+            let recognised = unprivileged(|| self.transport.recognise(path));
+            fs::set_permissions(closed, before).unwrap();
+            recognised
+        };
+        let of_place = ask(path, path);
+        let of_name = ask(closed.path(), &link);
+        assert!(of_name.is_err());
+        for (recognised, path) in [(of_place, path), (of_name, &link)] {
+            let error = match recognised {
+                Ok(recognised) => {
+                    assert!(recognised, "{} is closed", path.display());
+                    continue;
+                }
+                Err(error) => error,
+            };
+            assert_eq!(error.code(), Code::Io);
+            let text = error.to_string();
+            assert!(text.contains(path.to_str().unwrap()), "{text}");
+            assert!(text.contains("Permission denied"), "{text}");
+        }
     }
 
     /// Replaces each file of the place in turn by nothing, an empty file, half of the file, a

@@ -52,7 +52,7 @@ fn images_are_listed_by_name_and_namespace() {
         (image(&["docker.io/library/x:1"], "/other"), &["moby"]),
         (image(&[&dangling, "quay.io/y:2"], "/y"), &["moby"]),
     ]);
-    assert!(CONTAINERD.recognise(folder.path()));
+    assert!(CONTAINERD.recognise(folder.path()).unwrap());
     let bundle = open(folder.path(), None).unwrap();
     let entries = bundle.roots().unwrap();
     let x: Vec<_> = entries

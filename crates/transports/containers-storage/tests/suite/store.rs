@@ -59,7 +59,7 @@ fn both_drivers_give_back_the_tars_and_the_config() {
             let image = image(&["example.com/x:1"], "/x");
             let images = std::slice::from_ref(&image);
             engines::containers_storage(images, driver, compressed, folder.path()).unwrap();
-            assert!(CONTAINERS_STORAGE.recognise(folder.path()));
+            assert!(CONTAINERS_STORAGE.recognise(folder.path()).unwrap());
             let bundle = open(folder.path()).unwrap();
             let bytes = manifest(&*bundle, "example.com/x:1").unwrap();
             let stored = folder

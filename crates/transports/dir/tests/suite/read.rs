@@ -23,7 +23,7 @@ fn a_directory_has_one_root_without_a_name() {
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().join("d");
     directory(&path, &manifest(), &[b"config"]);
-    assert!(DIR.recognise(&path));
+    assert!(DIR.recognise(&path).unwrap());
     let bundle = open(&path).unwrap();
     let [entry] = bundle.roots().unwrap().try_into().unwrap();
     let child = entry.child.clone().unwrap();
@@ -144,7 +144,7 @@ fn d1_links_and_odd_files_are_not_opened() {
         fs::remove_file(path.join(name)).unwrap();
         symlink(&secret, path.join(name)).unwrap();
         refused(&path, Code::Escape, name);
-        assert!(!DIR.recognise(&path));
+        assert!(!DIR.recognise(&path).unwrap());
     }
 }
 
@@ -171,7 +171,7 @@ fn markers_and_manifests_that_are_wrong() {
     open(&path).unwrap();
     fs::remove_file(path.join("version")).unwrap();
     open(&path).unwrap();
-    assert!(!DIR.recognise(&path));
+    assert!(!DIR.recognise(&path).unwrap());
     fs::write(path.join("manifest.json"), "{").unwrap();
     refused(&path, Code::BadJson, "manifest.json");
     fs::write(path.join("manifest.json"), vec![b' '; (4 << 20) + 1]).unwrap();

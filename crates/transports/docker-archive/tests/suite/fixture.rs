@@ -137,7 +137,7 @@ impl Saved {
     }
 
     pub(crate) fn recognised(&self) -> bool {
-        DOCKER_ARCHIVE.recognise(&self.path)
+        DOCKER_ARCHIVE.recognise(&self.path).unwrap()
     }
 }
 

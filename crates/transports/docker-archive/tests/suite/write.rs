@@ -131,7 +131,7 @@ fn what_was_written_is_read() {
     let one = image(&*sink, "c1", &["a", "b"], Some("busybox:1"));
     let two = image(&*sink, "c2", &["a"], None);
     sink.commit(&[one, two]).unwrap();
-    assert!(DOCKER_ARCHIVE.recognise(&path));
+    assert!(DOCKER_ARCHIVE.recognise(&path).unwrap());
     let bundle = open(&path);
     let found = roots(&*bundle);
     let found: Vec<_> = found.iter().map(|(name, i, _)| (&**name, *i)).collect();

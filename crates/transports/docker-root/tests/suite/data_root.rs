@@ -62,14 +62,18 @@ fn every_driver_gives_back_the_same_tars() {
         let folder = tempfile::tempdir().unwrap();
         let image = image(&["busybox:latest"], "/a");
         engines::docker_root(std::slice::from_ref(&image), driver, folder.path()).unwrap();
-        assert!(DOCKER_ROOT.recognise(folder.path()), "{driver}");
+        assert!(DOCKER_ROOT.recognise(folder.path()).unwrap(), "{driver}");
         let bundle = open(folder.path()).unwrap();
         assert!(
             layers(&*bundle, "busybox:latest").unwrap() == image.layers,
             "{driver}"
         );
     }
-    assert!(!DOCKER_ROOT.recognise(tempfile::tempdir().unwrap().path()));
+    assert!(
+        !DOCKER_ROOT
+            .recognise(tempfile::tempdir().unwrap().path())
+            .unwrap()
+    );
 }
 
 /// Tars of every dialect, with names that are not UTF-8, links, devices and whiteouts.

@@ -22,10 +22,8 @@ fn every_driver_gives_back_the_same_tars() {
             let image = image(&["busybox:latest", "quay.io/x/y:1"], "/a");
             let images = std::slice::from_ref(&image);
             let ids = engines::docker_graph(images, driver, records, folder.path()).unwrap();
-            assert!(imgconv_model::Transport::recognise(
-                &DOCKER_ROOT,
-                folder.path()
-            ));
+            let recognised = imgconv_model::Transport::recognise(&DOCKER_ROOT, folder.path());
+            assert!(recognised.unwrap());
             let bundle = open(folder.path()).unwrap();
             let entries = bundle.roots().unwrap();
             let names: Vec<String> = entries

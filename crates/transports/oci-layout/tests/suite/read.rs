@@ -20,8 +20,8 @@ fn a_layout_is_read() {
     let one = layout.manifest(b"one", r#""org.opencontainers.image.ref.name":"v1""#);
     let layer = layout.blob(b"layer");
     layout.list(&[&one]);
-    assert!(OCI_LAYOUT.recognise(&layout.path("")));
-    assert!(!OCI_LAYOUT.recognise(layout.directory.path()));
+    assert!(OCI_LAYOUT.recognise(&layout.path("")).unwrap());
+    assert!(!OCI_LAYOUT.recognise(layout.directory.path()).unwrap());
     let bundle = layout.open();
     assert_eq!(
         bundle.locator(),
@@ -104,7 +104,7 @@ fn d1b_the_path_that_the_user_names_may_be_a_link() {
     let link = layout.directory.path().join("link");
     symlink("layout", &link).unwrap();
     assert!(OCI_LAYOUT.open(link.to_str().unwrap(), &env()).is_ok());
-    assert!(OCI_LAYOUT.recognise(&link));
+    assert!(OCI_LAYOUT.recognise(&link).unwrap());
 }
 
 #[test]

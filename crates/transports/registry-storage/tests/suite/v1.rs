@@ -87,7 +87,7 @@ fn letters(bytes: &[u8]) -> String {
 #[test]
 fn every_tag_is_an_entry_and_so_is_what_nothing_leads_to() {
     let fixture = Fixture::new();
-    assert!(REGISTRY_STORAGE.recognise(fixture.0.path()));
+    assert!(REGISTRY_STORAGE.recognise(fixture.0.path()).unwrap());
     assert_eq!(
         fixture.lines(),
         ["library/app:1.0 ab", "team/app:latest ab", "c ac"]

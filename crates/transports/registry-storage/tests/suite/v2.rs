@@ -93,7 +93,7 @@ fn index(children: &[Digest]) -> String {
 #[test]
 fn every_tag_is_an_entry_and_the_manifest_says_its_type() {
     let fixture = Fixture::new();
-    assert!(REGISTRY_STORAGE.recognise(fixture.0.path()));
+    assert!(REGISTRY_STORAGE.recognise(fixture.0.path()).unwrap());
     assert!(fixture.lines().is_empty());
     let new = fixture.blob(MANIFEST);
     let old = fixture.blob(UNSIGNED);
@@ -290,7 +290,7 @@ fn what_is_no_storage_says_what_to_name() {
     let folder = tempfile::tempdir().unwrap();
     let env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
     let open = |path: &Path| REGISTRY_STORAGE.open(path.to_str().unwrap(), &env);
-    assert!(!REGISTRY_STORAGE.recognise(folder.path()));
+    assert!(!REGISTRY_STORAGE.recognise(folder.path()).unwrap());
     let error = open(folder.path()).unwrap_err();
     assert_eq!(error.code(), Code::Missing);
     assert!(error.advice().unwrap().contains("/var/lib/registry"));

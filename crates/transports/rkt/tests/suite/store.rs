@@ -64,7 +64,7 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
 #[test]
 fn the_index_is_made_of_the_manifests() {
     let fixture = Fixture::new();
-    assert!(RKT.recognise(fixture.folder.path()));
+    assert!(RKT.recognise(fixture.folder.path()).unwrap());
     let bundle = fixture.open().unwrap();
     let entries = bundle.roots().unwrap();
     let mut keys = fixture.keys.clone();
@@ -176,7 +176,7 @@ fn what_is_no_store_says_what_to_name() {
     let folder = tempfile::tempdir().unwrap();
     let env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
     let open = |path: &str| RKT.open(path, &env);
-    assert!(!RKT.recognise(folder.path()));
+    assert!(!RKT.recognise(folder.path()).unwrap());
     let error = open(folder.path().to_str().unwrap()).unwrap_err();
     assert_eq!(error.code(), Code::Missing);
     assert!(error.advice().unwrap().contains("/var/lib/rkt"));

@@ -44,7 +44,7 @@ fn a_directory_is_the_tar_of_its_tree_and_a_file_is_as_it_is() {
 #[test]
 fn nothing_but_the_one_stream_is_there() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(!ROOTFS.recognise(folder.path()));
+    assert!(!ROOTFS.recognise(folder.path()).unwrap());
     let bundle = ROOTFS
         .open(folder.path().to_str().unwrap(), &env())
         .unwrap();
