@@ -242,6 +242,14 @@ impl Sealer<'_> {
             .expect("a kept layer is stored under its digest");
         let work = || -> Result<SealedLayer> {
             let found = look(layer)?;
+            // A plain tar is its own content, and some places store no other digest of it.
+            let same = |diff_id: &Digest| diff_id.algorithm() == claimed.algorithm();
+            if found == Some(Compression::None)
+                && let Some(diff_id) = layer.diff_id.filter(same)
+                && diff_id != claimed
+            {
+                return Err(Error::mismatch("the diff ID", diff_id, claimed));
+            }
             let (size, diff_id) = match (found, layer.blob.facts.size, layer.diff_id) {
                 (None, Some(size), Some(diff_id)) => (size, diff_id),
                 (_, _, Some(diff_id)) => (self.copy(&layer.blob, env)?, diff_id),

@@ -55,6 +55,24 @@ fn a_kept_layer_is_the_same_bytes() {
 }
 
 #[test]
+fn a_plain_tar_with_another_diff_id_is_refused() {
+    let tar = tar(&[("a", "1")]);
+    let mut layers = [layer(&tar, Compression::None)];
+    let kept = run(&layers, Options::default(), &Memory::default(), &env()).unwrap();
+    assert_eq!((kept[0].digest, kept[0].step), (sha(&tar), Step::Keep));
+    layers[0].diff_id = Some(sha(b"other"));
+    let (sink, env) = (Memory::default(), env());
+    let error = run(&layers, Options::default(), &sink, &env).unwrap_err();
+    assert_eq!(error.code(), Code::Mismatch, "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("layer 0") && text.contains("the diff ID"),
+        "{text}"
+    );
+    assert_eq!(sink.len(), 0);
+}
+
+#[test]
 fn a_missing_diff_id_of_a_kept_layer_is_computed() {
     let (sink, tar) = (Memory::default(), tar(&[("a", "1")]));
     let mut layers = [layer(&tar, Compression::Gzip)];
