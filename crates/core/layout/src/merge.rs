@@ -96,7 +96,7 @@ impl Index {
             Item::Listed(_) | Item::Unreadable(_) => None,
         });
         let places: Vec<(usize, &Child)> = places.collect();
-        // Nothing is read as long as the order of all records is right.
+        // The documents of the records are read only if the order of the records is wrong.
         if places.is_sorted_by_key(|(_, child)| rank(&child.digest)) {
             return false;
         }

@@ -138,7 +138,7 @@ fn an_original_that_is_converted_again_is_the_newest() {
     sandbox.ok(&["aci-to-oci", "--reversible", "a.aci", "out"]);
     gives(&sandbox, "oci:out:1.0", "a.aci");
     let after = order("out");
-    // Nothing but the records of this image has another place.
+    // Only the two records of this image have another place.
     let changed: Vec<usize> = (0..before.len())
         .filter(|i| before[*i] != after[*i])
         .collect();

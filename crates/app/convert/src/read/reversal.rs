@@ -394,7 +394,7 @@ impl<'s> Search<'s> {
                 if lists_about(&other, &subjects) {
                     self.in_index(&other, &subjects, env, &mut beside)?;
                 } else if other.name.is_none() && self.lists_records(&other, env)? {
-                    // What is wrong with an older list is no matter of this image.
+                    // The faults of an older list are not those of this image, so they are not reported.
                     let mut older = Beside::default();
                     self.in_index(&other, &subjects, env, &mut older)?;
                     beside.found.append(&mut older.found);
