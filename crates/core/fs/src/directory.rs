@@ -332,21 +332,26 @@ fn step(parent: impl AsFd, name: &str, kind: FileType, links: Links) -> Result<O
         Links::Refuse => (AtFlags::SYMLINK_NOFOLLOW, OFlags::NOFOLLOW),
         Links::Follow => (AtFlags::empty(), OFlags::empty()),
     };
-    match rustix::fs::statat(&parent, name, look) {
-        Ok(stat) => check(stat.st_mode, kind)?,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(Error::from_io(error.into())),
-    }
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | follow;
     if kind == FileType::Directory {
         flags |= OFlags::DIRECTORY;
     }
-    let descriptor = match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
-        Ok(descriptor) => descriptor,
-        Err(Errno::NOENT) => return Ok(None),
-        // The name became a link, or another kind than a directory, since the first check.
-        Err(Errno::LOOP | Errno::NOTDIR) => return Err(link()),
-        Err(error) => return Err(Error::from_io(error.into())),
+    let mut is_second = false;
+    let descriptor = loop {
+        match rustix::fs::statat(&parent, name, look) {
+            Ok(stat) => check(stat.st_mode, kind)?,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(Error::from_io(error.into())),
+        }
+        match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
+            Ok(descriptor) => break descriptor,
+            // The name may be gone since the check. Only a second check says so: a name that is
+            // there and can't be opened is an error, and not a missing file.
+            Err(Errno::NOENT) if !is_second => is_second = true,
+            // The name became a link, or another kind than a directory, since the first check.
+            Err(Errno::LOOP | Errno::NOTDIR) => return Err(link()),
+            Err(error) => return Err(Error::from_io(error.into())),
+        }
     };
     let stat = rustix::fs::fstat(&descriptor).map_err(|error| Error::from_io(error.into()))?;
     check(stat.st_mode, kind)?;

@@ -19,9 +19,45 @@ def hexadecimal(text):
     return text.encode("utf-8", "surrogateescape").hex()
 
 
+class Header(tarfile.TarInfo):
+    """A header that is read by its magic, as Go and GNU tar read it.
+
+    `tarfile` reads device numbers and a prefix in every header. A header without a magic has no device numbers; other
+    bytes there look like the end of the tar. A GNU header has two times in the place of the prefix.
+    """
+
+    @classmethod
+    def frombuf(cls, header, encoding, errors):
+        return super().frombuf(without_other_fields(header), encoding, errors)
+
+
+def without_other_fields(header):
+    if len(header) != tarfile.BLOCKSIZE or number(header[148:156]) not in tarfile.calc_chksums(header):
+        return header
+    magic = header[257:265]
+    if magic == b"ustar  \0":
+        are_times = number(header[345:357]) is not None and number(header[357:369]) is not None
+        start, end = (345, 369) if are_times else (0, 0)
+    elif magic[:6] == b"ustar\0":
+        start, end = 0, 0
+    else:
+        start, end = 329, 345
+    blank = header[:start] + bytes(end - start) + header[end:]
+    return blank[:148] + b"%07o\0" % tarfile.calc_chksums(blank)[0] + blank[156:]
+
+
+def number(field):
+    """The value of a field, or None."""
+    try:
+        return tarfile.nti(field)
+    except tarfile.HeaderError:
+        return None
+
+
 def members(path):
     found = []
-    with tarfile.open(path, "r:", encoding="utf-8", errors="surrogateescape") as archive:
+    options = {"encoding": "utf-8", "errors": "surrogateescape", "tarinfo": Header}
+    with tarfile.open(path, "r:", **options) as archive:
         for member in archive:
             kind = KINDS.get(member.type, "Regular" if member.isreg() else f"type {member.type!r}")
             body = hashlib.sha256()
@@ -45,7 +81,7 @@ def refuse_early_end(archive):
     archive.fileobj.seek(archive.offset)
     header = archive.fileobj.read(tarfile.BLOCKSIZE)
     if len(header) == tarfile.BLOCKSIZE and any(header):
-        tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+        Header.frombuf(header, "utf-8", "surrogateescape")
 
 
 for line in open(sys.argv[1]):
