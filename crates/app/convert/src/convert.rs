@@ -24,6 +24,7 @@ use crate::{
     outcome::Outcome,
     plan,
     read::{
+        about,
         cosign::Signed,
         node::ImageNode,
         reversal::{Beside, Search, Unread, belong_to_only_image, decode_beside, lose_unread},
@@ -61,7 +62,7 @@ pub fn convert(
     // Read.
     env.phase(Phase::Reading);
     let opened = open(sources, &options, env)?;
-    let (mut roots, unread) = read(&opened, env)?;
+    let (mut roots, unread, left) = read(&opened, env)?;
     if let Some(config) = &options.config {
         described::by_file(&mut roots, config, env)?;
     }
@@ -70,7 +71,8 @@ pub fn convert(
     family::check(options.pair, sources, &roots)?;
     options.platforms = nearest(&options.platforms, &roots);
     let options = &options;
-    let unread = lose(&unread, &roots, options)?;
+    let mut unread = lose(&unread, &roots, options)?;
+    unread.merge(left);
     let target = target(destination, &roots)?;
     check::image_tags(target, destination, options)?;
     let writes = destination.transport.place().writes;
@@ -161,15 +163,20 @@ fn lose(unread: &[UnreadOf], roots: &[SourceRoot<'_>], options: &Options) -> Res
     Ok(report)
 }
 
-/// Decodes every chosen entry, with all documents below it. Also returns the records of reversal that can't be
-/// read.
-fn read<'s>(opened: &'s [Source], env: &Env) -> Result<(Vec<SourceRoot<'s>>, Vec<UnreadOf>)> {
-    let (mut roots, mut all) = (Vec::new(), Vec::new());
+/// All roots, the records that can't be read, and the warnings about documents that stay behind.
+type ReadRoots<'s> = (Vec<SourceRoot<'s>>, Vec<UnreadOf>, Report);
+
+/// Decodes every chosen entry, with all documents below it, and the documents about the chosen images. Also returns the
+/// records of reversal that can't be read.
+fn read<'s>(opened: &'s [Source], env: &Env) -> Result<ReadRoots<'s>> {
+    let (mut roots, mut all, mut left) = (Vec::new(), Vec::new(), Report::default());
     for source in opened {
         let mut signed = Signed::default();
         let (mut search, mut beside) = (Search::new(source), Vec::new());
         let Beside { found, mut unread } = decode_beside(source, env)?;
         let first = roots.len();
+        let documents = about::about(source, &found, env)?;
+        left.merge(documents.left);
         for (entry, node) in found {
             let about = search.beside(&entry, &node, env)?;
             beside.extend(about.found);
@@ -182,13 +189,13 @@ fn read<'s>(opened: &'s [Source], env: &Env) -> Result<(Vec<SourceRoot<'s>>, Vec
             root.find_signed(&mut signed, env)?;
             roots.push(root);
         }
-        // A record of reversal comes along with its image.
-        let beside = beside.into_iter();
+        // A document about an image comes along with the image.
+        let beside = documents.found.into_iter().chain(beside);
         roots.extend(beside.map(|(entry, node)| SourceRoot::new(source, &entry, node)));
         belong_to_only_image(source, &mut unread);
         all.push((first..roots.len(), unread));
     }
-    Ok((roots, all))
+    Ok((roots, all, left))
 }
 
 /// Checks everything that can be checked before a byte is written.

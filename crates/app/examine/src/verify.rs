@@ -11,7 +11,7 @@ use imgconv_layer::{Discard, Tree};
 use imgconv_manifest::find_blob;
 use imgconv_model::{
     Algorithm, Child, Code, Compression, Counted, Digest, Env, Error, Event, Layer, Phase, Result,
-    Work, quote_path,
+    RootEntry, Work, quote_path,
 };
 use imgconv_pipeline::{Budget, Tar, watch};
 use imgconv_stream::{Cancellable, HashingReader, ahead};
@@ -75,6 +75,10 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
             Err(error) => {
                 let read = || source.bundle.root(entry).is_ok();
                 match error.code() {
+                    // A server that does not give a list of referrers says nothing about damage.
+                    Code::Net | Code::Denied if entry.child.is_none() => {
+                        verdict.problem(&error, locator, Part::Root);
+                    }
                     // The entry itself is malformed, whatever the entry leads to.
                     _ if entry.error.is_some() => verdict.fault(&error),
                     // A document that is there, and leads to a missing one, is damage.
@@ -96,11 +100,17 @@ pub fn verify(locator: &Locator, env: &Env) -> Result<Verdict> {
             bytes: 0,
         });
     }
+    let lists = source.entries.iter().filter(|entry| entry.error.is_some());
+    let lists: Vec<&str> = lists.filter_map(RootEntry::tag).collect();
+    let is_told = |field: &str| lists.iter().any(|tag| field.ends_with(tag));
     for at in 0..found.len() {
         let (entry, node) = (found[at].entry.clone(), Arc::clone(&found[at].node));
         match search.beside(&entry, &node, env) {
             Ok(beside) => {
                 for unread in beside.unread {
+                    if is_told(&unread.field) {
+                        continue;
+                    }
                     let error = unread.error.at(unread.field);
                     verdict.problem(&error, locator, Part::Below);
                 }

@@ -186,6 +186,7 @@ impl Bundle for FetchedArchive {
             read_by: _,
             summaries: _,
             referrers,
+            repositories,
             partial,
         } = self.archive.extras();
         let of_file = self.fetched.extras();
@@ -204,6 +205,7 @@ impl Bundle for FetchedArchive {
             read_by: Some(self.read_by),
             summaries: None,
             referrers,
+            repositories,
             partial,
         }
     }

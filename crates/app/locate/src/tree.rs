@@ -385,6 +385,7 @@ impl Bundle for Folder {
             read_by: None,
             summaries: None,
             referrers: None,
+            repositories: None,
             partial: false,
         }
     }
@@ -423,6 +424,11 @@ impl ListNotes for Folder {
         part.map_or_else(Vec::new, |(bundle, inner)| {
             bundle.duplicate_listings(&inner)
         })
+    }
+
+    fn is_unusable_record(&self, entry: &RootEntry) -> bool {
+        let part = self.part(entry).ok().flatten();
+        part.is_some_and(|(bundle, inner)| bundle.is_unusable_record(&inner))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use imgconv_json::{Map, Object, Value, canonical, folds_to};
 use imgconv_manifest::{
     descriptor_without_data, embedded,
-    media_type::{DOCKER_LIST, OCI_INDEX},
+    media_type::{DOCKER_LIST, OCI_INDEX, REVERSALS},
 };
 use imgconv_model::{
     Child, Code, Digest, Error, Limits, Platform, Publication, Result, TopLevel, quote,
@@ -94,6 +94,8 @@ pub struct Unreadable {
     pub child: Option<Child>,
     /// The names, if they can be read.
     pub names: Names,
+    /// The item says that it is a record of reversal.
+    pub is_record: bool,
     /// The reason why the item can't be used.
     pub error: Arc<Error>,
 }
@@ -127,6 +129,11 @@ impl Item {
             Self::Listed(listed) => &listed.names,
             Self::Unreadable(unreadable) => &unreadable.names,
         }
+    }
+
+    /// Says whether the item can't be used and says that it is a record of reversal.
+    pub fn is_unusable_record(&self) -> bool {
+        matches!(self, Self::Unreadable(unreadable) if unreadable.is_record)
     }
 
     /// Returns the descriptor.
@@ -321,6 +328,7 @@ fn read_item(text: &str, position: usize, limits: &Limits) -> Item {
                 raw: text.to_owned(),
                 child: bytes_of(&value, limits),
                 names: Names::read_unchecked(&texts_of(&value)),
+                is_record: is_record(&value),
                 error: Arc::new(error.at(format!("file {INDEX_FILE}")).hint(
                     "the other entries of the list can be used: a REF or `@DIGEST` chooses one",
                 )),
@@ -352,6 +360,12 @@ fn bytes_of(value: &Value, limits: &Limits) -> Option<Child> {
     let fits = size <= limits.image_bytes;
     let digest = object.digest("digest").ok().filter(|_| fits)?;
     Some(Child::new(kind, digest, size))
+}
+
+/// Says whether a descriptor that can't be used has the type of records.
+fn is_record(value: &Value) -> bool {
+    let kind = value.get("artifactType").and_then(Value::as_str);
+    kind.is_some_and(|kind| REVERSALS.contains(&kind))
 }
 
 /// Returns the name annotations of a descriptor that can't be used.

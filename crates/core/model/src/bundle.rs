@@ -79,6 +79,8 @@ pub struct Extras<'a> {
     pub summaries: Option<&'a dyn Summaries>,
     /// Documents about the entries that the list of entries does not hold.
     pub referrers: Option<&'a dyn Referrers>,
+    /// The repositories of the entries, for places that hold several repositories.
+    pub repositories: Option<&'a dyn Repositories>,
     /// True for the store of an engine, which fetches some of the platforms that an index lists: a
     /// document of an index that is not there is no damage.
     pub partial: bool,
@@ -135,6 +137,12 @@ pub trait Referrers: fmt::Debug {
     fn referrers(&self, entry: &RootEntry) -> Result<Vec<RootEntry>>;
 }
 
+/// A place with several repositories, each with documents of its own.
+pub trait Repositories: fmt::Debug {
+    /// Says whether a repository holds both of two entries: only such documents can be about each other.
+    fn share(&self, one: &RootEntry, other: &RootEntry) -> bool;
+}
+
 /// A place that names its blobs instead of addressing them by content, such as a docker archive.
 pub trait NamedBlobs: fmt::Debug {
     /// Returns a blob by its name. The blob verifies `facts` whenever it is read.
@@ -188,6 +196,9 @@ pub trait ListNotes: fmt::Debug {
     /// Names the fields that differ where the list has the same image again under the same name:
     /// only the first entry counts.
     fn duplicate_listings(&self, entry: &RootEntry) -> Vec<String>;
+
+    /// Says whether an item of the list that can't be used says that it is a record of reversal.
+    fn is_unusable_record(&self, entry: &RootEntry) -> bool;
 }
 
 /// A place whose files can change while no digest shows the change.
@@ -301,6 +312,13 @@ impl dyn Bundle + '_ {
         referrers.map_or(Ok(Vec::new()), |referrers| referrers.referrers(entry))
     }
 
+    /// Says whether two entries stand in one repository, see [`Repositories::share`]; true for a place without
+    /// repositories.
+    pub fn share(&self, one: &RootEntry, other: &RootEntry) -> bool {
+        let repositories = self.extras().repositories;
+        repositories.is_none_or(|repositories| repositories.share(one, other))
+    }
+
     /// Returns a blob by its name, see [`NamedBlobs::member`].
     ///
     /// # Errors
@@ -361,6 +379,12 @@ impl dyn Bundle + '_ {
     /// Returns the error of an entry's name that is not valid here, see [`ListNotes::bad_name`].
     pub fn bad_name(&self, entry: &RootEntry) -> Option<Error> {
         self.extras().list_notes?.bad_name(entry)
+    }
+
+    /// Says whether an item that can't be used says that it is a record, see [`ListNotes::is_unusable_record`].
+    pub fn is_unusable_record(&self, entry: &RootEntry) -> bool {
+        let notes = self.extras().list_notes;
+        notes.is_some_and(|notes| notes.is_unusable_record(entry))
     }
 
     /// Names the fields in which further listings of an entry differ, see

@@ -39,8 +39,8 @@ mod work;
 pub use artifact::{Artifact, Child, Index, Opaque};
 pub use blob::{Blob, Compression, Count, Facts, Open, ReadAt, Reader};
 pub use bundle::{
-    Bundle, Extracted, Extras, ListNotes, Listing, NamedBlobs, Parts, Referrers, Signed, States,
-    StoredBlobs, Summaries, Summary, Whole, WholeArchive, WholeImage,
+    Bundle, Extracted, Extras, ListNotes, Listing, NamedBlobs, Parts, Referrers, Repositories,
+    Signed, States, StoredBlobs, Summaries, Summary, Whole, WholeArchive, WholeImage,
 };
 pub use check::{Violation, check};
 pub use digest::{Algorithm, Digest};

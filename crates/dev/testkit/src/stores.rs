@@ -36,8 +36,12 @@ pub fn rkt(images: &[ImageRecipe], folder: &Path) -> Result<Vec<String>> {
     Ok(keys)
 }
 
+/// The longest chain of documents about documents in a store.
+const MOST_SUBJECTS: usize = 8;
+
 /// Writes the images of a layout as a registry of version 2 stores them, below `folder`. The name of
-/// each entry is `REPOSITORY:TAG`; an entry without one is a revision of the repository `untagged`.
+/// each entry is `REPOSITORY:TAG`; an entry without one is a revision of the repository of its subject, else of the
+/// repository `untagged`.
 ///
 /// # Errors
 /// If the layout can't be read, or a file can't be written.
@@ -56,7 +60,7 @@ pub fn registry_v2(layout: &Path, folder: &Path) -> Result<()> {
         let text = &entry["annotations"]["org.opencontainers.image.ref.name"];
         let (repository, tag) = match text.as_str().and_then(|text| text.rsplit_once(':')) {
             Some((repository, tag)) => (repository, Some(tag)),
-            None => ("untagged", None),
+            None => (repository_of(entry, &index, &blobs)?, None),
         };
         let manifests = base.join(format!("repositories/{repository}/_manifests"));
         let mut digests = vec![entry["digest"].clone()];
@@ -78,6 +82,35 @@ pub fn registry_v2(layout: &Path, folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The repository of an entry without a name: that of the document that the entry is about, through others if need be.
+fn repository_of<'i>(entry: &Value, index: &'i Value, blobs: &Path) -> Result<&'i str> {
+    const UNTAGGED: &str = "untagged";
+    let mut document = json_file(&blobs.join(hex_of(&entry["digest"])?))?;
+    for _ in 0..MOST_SUBJECTS {
+        let subject = document["subject"]["digest"].clone();
+        if subject.is_null() {
+            break;
+        }
+        for other in index["manifests"].as_array().into_iter().flatten() {
+            let text = &other["annotations"]["org.opencontainers.image.ref.name"];
+            let Some((repository, _)) = text.as_str().and_then(|text| text.rsplit_once(':')) else {
+                continue;
+            };
+            let listed = json_file(&blobs.join(hex_of(&other["digest"])?))?;
+            let mut below = listed["manifests"].as_array().into_iter().flatten();
+            if other["digest"] == subject || below.any(|child| child["digest"] == subject) {
+                return Ok(repository);
+            }
+        }
+        let path = blobs.join(hex_of(&subject)?);
+        if !path.exists() {
+            break;
+        }
+        document = json_file(&path)?;
+    }
+    Ok(UNTAGGED)
 }
 
 /// Writes images as a registry of version 1 stores them, below `folder`, their layers compressed;

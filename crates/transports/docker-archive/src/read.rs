@@ -410,6 +410,10 @@ impl ListNotes for ArchiveBundle {
     fn duplicate_listings(&self, _: &RootEntry) -> Vec<String> {
         Vec::new()
     }
+
+    fn is_unusable_record(&self, _: &RootEntry) -> bool {
+        false
+    }
 }
 
 impl States for ArchiveBundle {

@@ -368,6 +368,10 @@ impl ListNotes for EngineBundle {
             bundle.duplicate_listings(&inner)
         })
     }
+
+    fn is_unusable_record(&self, _: &RootEntry) -> bool {
+        false
+    }
 }
 
 impl States for EngineBundle {

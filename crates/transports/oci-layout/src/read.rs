@@ -14,7 +14,7 @@ use imgconv_model::{
 };
 use imgconv_stream::{Verified, read_to_limit};
 
-use imgconv_layout::Index;
+use imgconv_layout::{Index, Item};
 
 use crate::files::{BLOBS, Files, INDEX_FILE, check_layout, read_index};
 
@@ -157,6 +157,11 @@ impl ListNotes for LayoutBundle {
     fn duplicate_listings(&self, entry: &RootEntry) -> Vec<String> {
         let again = self.again.get_or_init(|| self.index.duplicate_listings());
         again.get(&entry.position).cloned().unwrap_or_default()
+    }
+
+    fn is_unusable_record(&self, entry: &RootEntry) -> bool {
+        let item = self.index.items.get(entry.position);
+        item.is_some_and(Item::is_unusable_record)
     }
 }
 

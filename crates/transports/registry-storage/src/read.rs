@@ -11,7 +11,7 @@ use imgconv_fs::{Directory, StoredBlob};
 use imgconv_manifest::{TarSum, kind_of};
 use imgconv_model::{
     Blob, Bundle, Code, Digest, Document, Env, Error, Extras, Facts, Limits, Name, NamedBlobs,
-    Parts, Result, Root, RootEntry, StoredBlobs, TopLevel, quote,
+    Parts, Repositories, Result, Root, RootEntry, StoredBlobs, TopLevel, quote,
 };
 use imgconv_stream::read_document;
 
@@ -43,6 +43,8 @@ struct Shared {
     roots: Vec<RootEntry>,
     /// The source of each root, by its position.
     sources: Vec<Source>,
+    /// The repositories of each root, by its position; none for an image of version 1.
+    holders: Vec<Vec<String>>,
     /// The repositories of a root that have links for tar sums, by its position.
     tar_sums: BTreeMap<usize, Vec<String>>,
     /// The blobs that only the registry itself refers to.
@@ -93,6 +95,7 @@ impl Storage {
             limits: env.limits,
             roots: Vec::new(),
             sources: Vec::new(),
+            holders: Vec::new(),
             tar_sums: BTreeMap::new(),
             own: BTreeSet::new(),
             repositories: Vec::new(),
@@ -117,6 +120,7 @@ impl Storage {
             }
         }
         for (position, mut head) in heads.into_iter().enumerate() {
+            storage.holders.push(head.repositories.clone());
             head.repositories.retain(|one| linking.contains(one));
             if !head.repositories.is_empty() {
                 storage.tar_sums.insert(position, head.repositories);
@@ -241,6 +245,7 @@ impl Bundle for Storage {
         Extras {
             members: Some(self),
             parts: Some(self),
+            repositories: Some(self),
             stored: Some(self),
             ..Extras::default()
         }
@@ -296,6 +301,16 @@ impl Parts for Storage {
     /// A storage has no list with fields of its own.
     fn top_levels(&self, _: &[RootEntry]) -> Vec<(String, TopLevel)> {
         Vec::new()
+    }
+}
+
+impl Repositories for Storage {
+    fn share(&self, one: &RootEntry, other: &RootEntry) -> bool {
+        let holders = |entry: &RootEntry| self.shared.holders.get(entry.position);
+        match (holders(one), holders(other)) {
+            (Some(ones), Some(others)) => ones.iter().any(|holder| others.contains(holder)),
+            _ => false,
+        }
     }
 }
 

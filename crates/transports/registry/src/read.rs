@@ -232,6 +232,7 @@ impl RegistryBundle {
         let limits = &self.env.limits;
         let place = self.places().get(&root).copied().unwrap_or_default();
         let mut found: Vec<Child> = Vec::new();
+        let mut refused = None;
         let mut subjects = vec![(root, 0)];
         // Documents that are no new subject, and referrers that are listed already.
         let (mut asked, mut listed) = (BTreeSet::from([root]), BTreeSet::from([root]));
@@ -248,7 +249,15 @@ impl RegistryBundle {
             self.env.check_cancelled()?;
             next += 1;
             let mut below = Vec::new();
-            for referrer in self.ask_referrers(&subject, place)? {
+            let listed_here = match self.ask_referrers(&subject, place) {
+                // A registry that forbids the question may have lists under tags, for some of the documents.
+                Err(error) if error.code() == Code::Denied => {
+                    refused.get_or_insert(error);
+                    Vec::new()
+                }
+                answer => answer?,
+            };
+            for referrer in listed_here {
                 if listed.insert(referrer.digest) {
                     below.push(referrer.clone());
                     found.push(referrer);
@@ -288,7 +297,10 @@ impl RegistryBundle {
                 return Err(Limits::exceeded("graph_nodes", limits.graph_nodes, what));
             }
         }
-        Ok(found)
+        match refused.filter(|_| found.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(found),
+        }
     }
 
     /// Lists every tag, sorted.

@@ -22,7 +22,14 @@ pub(crate) fn list(session: &Session, subject: &Digest, env: &Env) -> Result<Vec
         let response = session.send(&Request::get(&url), &url)?;
         match response.status() {
             200 => {}
-            // Registries without the API answer with any client error.
+            // A server that forbids the question may know referrers, unless it has them in the fallback tag.
+            401 | 403 if found.is_empty() => {
+                let refused = failure(response);
+                let list = fallback_index(session, subject, env)?;
+                read(&list.ok_or(refused)?, &env.limits, &mut found)?;
+                return Ok(found);
+            }
+            // Registries without the API answer with any other client error.
             status @ 400..=499 if found.is_empty() => {
                 // A registry with the API never answers with 404 (distribution-spec, "Listing
                 // Referrers"), so the others are not asked again for each image.

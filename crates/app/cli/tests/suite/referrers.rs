@@ -349,3 +349,125 @@ fn other_places_keep_referrers_without_a_name_with_their_subjects() {
         }
     }
 }
+
+/// A layout with an image (`1`), its two referrers, and an index (`2`) whose entry has a referrer.
+fn layout(sandbox: &Sandbox) -> (Repository, String) {
+    let registry = registry(true);
+    let own = fill(&mut registry.stored(), "a");
+    sandbox.ok(&["migrate", &registry.locator("a"), "oci:layout"]);
+    let lines = sandbox.ok(&["ls", "oci:layout", "--json"]);
+    let name = lines.split('"').find(|text| text.ends_with("/a:1"));
+    (own, name.expect("the image has a name").to_owned())
+}
+
+#[test]
+fn an_image_that_is_chosen_in_a_place_comes_with_its_referrers() {
+    let sandbox = Sandbox::new();
+    let (own, one) = layout(&sandbox);
+    let two = one.replace(":1", ":2");
+    imgconv_testkit::stores::registry_v2(&sandbox.path("layout"), &sandbox.path("store")).unwrap();
+    sandbox.ok(&["convert", "oci:layout", "oci-archive:archive.tar"]);
+    let [first, second] = own.chain.clone();
+    let by_digest = |digest: &str| format!("@{digest}");
+    for (i, (from, texts)) in [
+        ("oci:layout:", [one.clone(), two.clone()]),
+        ("oci-archive:archive.tar:", [one.clone(), two.clone()]),
+        (
+            "registry-storage:store:",
+            [by_digest(&own.image), by_digest(&own.index)],
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let [text_one, text_two] = texts.map(|text| format!("{from}{text}"));
+        let [to_one, to_two] = ["one", "two"].map(|name| format!("{name}{i}"));
+        sandbox.ok(&["convert", &text_one, &format!("oci:{to_one}")]);
+        let expected = [own.image.clone(), first.clone(), second.clone()];
+        assert_eq!(listed(&sandbox, &to_one), expected, "{from}");
+        sandbox.ok(&["verify", &to_one]);
+        sandbox.ok(&["convert", &text_two, &format!("oci:{to_two}")]);
+        let expected = [own.index.clone(), own.below.clone()];
+        assert_eq!(listed(&sandbox, &to_two), expected, "{from}");
+    }
+    // A new name is that of the image alone.
+    let registry = self::registry(true);
+    let target = registry.locator("copy:new");
+    sandbox.ok(&["convert", &format!("oci:layout:{one}"), &target]);
+    let stored = registry.stored();
+    for name in ["new", &first, &second] {
+        let key = ("copy".to_owned(), name.to_owned());
+        assert!(stored.manifests.contains_key(&key), "{name}");
+    }
+}
+
+#[test]
+fn referrers_of_a_chosen_image_that_no_longer_fit_are_a_loss() {
+    let sandbox = Sandbox::new();
+    let (own, one) = layout(&sandbox);
+    let image = format!("oci:layout:{one}");
+    for command in [
+        &["convert", &image, "docker-archive:x.tar"][..],
+        &["oci-to-aci", &image, "x.aci"],
+        &["squash", &image, "oci:squashed"],
+        &["recompress", &image, "oci:other", "--compression", "zstd"],
+    ] {
+        let report: Value =
+            serde_json::from_str(&sandbox.ok(&[command, &["--json"]].concat())).unwrap();
+        let lost = losses(&report);
+        for digest in &own.chain {
+            let told = lost.iter().any(|field| field.contains(digest));
+            assert!(told, "{command:?}: {lost:?}");
+        }
+    }
+}
+
+#[test]
+fn documents_that_only_a_tag_ties_to_a_chosen_image_are_told() {
+    let sandbox = Sandbox::new();
+    let (own, one) = layout(&sandbox);
+    // The referrers stand in a list with the tag of the image only; another document has the tag of cosign.
+    let path = sandbox.path("layout/index.json");
+    let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let entries = index["manifests"].as_array_mut().unwrap();
+    let is_first = |entry: &Value| entry["digest"] == own.chain[0];
+    let at = entries.iter().position(is_first).unwrap();
+    let first = entries.remove(at);
+    let list = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [first] }).to_string();
+    let config = json!({ "mediaType": "application/vnd.oci.empty.v1+json", "digest": digest_of(b"{}"), "size": 2 });
+    let signature = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/x",
+        "config": config, "layers": [config],
+    })
+    .to_string();
+    let tag = own.image.replace(':', "-");
+    let texts = [
+        (INDEX, list, tag.clone()),
+        (MANIFEST, signature, format!("{tag}.sig")),
+    ];
+    for (kind, text, tag) in texts {
+        let digest = digest_of(text.as_bytes());
+        entries.push(json!({
+            "mediaType": kind, "digest": digest, "size": text.len(),
+            "annotations": { "org.opencontainers.image.ref.name": tag },
+        }));
+        let blob = format!("layout/blobs/{}", digest.replace(':', "/"));
+        fs::write(sandbox.path(&blob), text).unwrap();
+    }
+    fs::write(
+        sandbox.path(&format!(
+            "layout/blobs/{}",
+            digest_of(b"{}").replace(':', "/")
+        )),
+        "{}",
+    )
+    .unwrap();
+    fs::write(&path, index.to_string()).unwrap();
+    let output = sandbox.run(&["convert", &format!("oci:layout:{one}"), "oci:out"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("document-left").count(), 1, "{said}");
+    assert!(said.contains(&format!("{tag}.sig")), "{said}");
+    let expected = [own.image, own.chain[0].clone(), own.chain[1].clone()];
+    assert_eq!(listed(&sandbox, "out"), expected);
+}

@@ -189,7 +189,11 @@ fn a_list_of_referrers_that_a_registry_does_not_give_is_told() {
             sandbox.fails(&args, 4, &[&field]);
             assert!(!sandbox.path("y.aci").exists());
             let verify = [&["verify", from.as_str()][..], &quick].concat();
-            assert!(!sandbox.run(&verify).status.success());
+            let output = sandbox.run(&verify);
+            let code = if status == 200 { 4 } else { 1 };
+            assert_eq!(output.status.code(), Some(code), "{output:?}");
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(said.contains("1 wrong"), "{said}");
         }
         // A push would replace the list, and is refused.
         if !api {
@@ -218,6 +222,92 @@ fn a_list_of_referrers_that_a_registry_does_not_give_is_told() {
         let ids = ["app.aci", "back.aci"].map(|file| image_id(&sandbox.path(file)));
         assert_eq!(ids[0], ids[1]);
     }
+}
+
+/// H10d.
+#[test]
+fn a_registry_that_forbids_to_ask_for_referrers_may_have_their_list() {
+    for has_list in [true, false] {
+        let sandbox = Sandbox::new();
+        app(&sandbox);
+        let broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let hook = std::sync::Arc::clone(&broken);
+        let registry = Registry::start_with(None, move |request, _| {
+            let is_asked = request.path().contains("/referrers/");
+            let is_broken = hook.load(std::sync::atomic::Ordering::Relaxed);
+            (is_asked && is_broken).then(|| Reply::status(403))
+        });
+        registry.stored().referrers = !has_list;
+        let place = registry.locator("team/app:1.0");
+        sandbox.ok(&["convert", "app.aci", &place, "--reversible"]);
+        broken.store(true, std::sync::atomic::Ordering::Relaxed);
+        let told = document(&sandbox, &["convert", &place, "aci:x.aci"]);
+        assert_eq!(
+            told["images"][0]["exact"] == json!(true),
+            has_list,
+            "{told}"
+        );
+        let lost = losses(&told).into_iter();
+        let lists = lost.filter(|field| field.starts_with("list of referrers"));
+        assert_eq!(lists.count(), usize::from(!has_list), "{told}");
+    }
+}
+
+/// H10h.
+#[test]
+fn an_item_of_a_list_that_can_not_be_used_may_be_a_record() {
+    for (field, value) in [("size", json!(-5)), ("digest", json!("sha256:zz"))] {
+        let sandbox = Sandbox::new();
+        app(&sandbox);
+        sandbox.ok(&["aci-to-oci", "--reversible", "app.aci", "one"]);
+        let path = sandbox.path("one/index.json");
+        let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!(index["manifests"][1]["artifactType"], TYPE);
+        index["manifests"][1][field] = value;
+        fs::write(&path, index.to_string()).unwrap();
+        let one = "oci:one:example.com/app:1.0";
+        for to in ["aci:x.aci", "oci:x"] {
+            let told = document(&sandbox, &["convert", one, to]);
+            let lost = losses(&told);
+            assert!(lost.contains(&"index.manifests[1]".to_owned()), "{told}");
+        }
+        let args = ["convert", one, "aci:y.aci"];
+        sandbox.fails(&[&args[..], &["--strict"]].concat(), 3, &["manifests[1]"]);
+        sandbox.fails(&[&args[..], &["--exact"]].concat(), 4, &["manifests[1]"]);
+    }
+}
+
+/// H10i.
+#[test]
+fn a_record_is_about_the_images_of_its_repository() {
+    let sandbox = Sandbox::new();
+    app(&sandbox);
+    sandbox.ok(&["convert", "app.aci", "aci:plain.aci", "--compression=none"]);
+    let plain = fs::read(sandbox.path("plain.aci")).unwrap();
+    fs::write(sandbox.path("plain.aci"), [&plain[..], &[0; 512]].concat()).unwrap();
+    for (file, name, options) in [
+        ("app.aci", "a/own", &["--reversible"][..]),
+        ("plain.aci", "z/other", &["--reversible"]),
+        ("app.aci", "b/none", &[]),
+    ] {
+        let (layout, name) = (name.replace('/', "-"), format!("x.com/{name}:1.0"));
+        let to = format!("oci:{layout}:{name}");
+        sandbox.ok(&[&["convert", file, &to], options].concat());
+        imgconv_testkit::stores::registry_v2(&sandbox.path(&layout), &sandbox.path("store"))
+            .unwrap();
+    }
+    let back = |name: &str, options: &[&str]| {
+        let place = format!("registry-storage:store:x.com/{name}:1.0");
+        sandbox.run(&[&["convert", &place, "aci:back.aci", "--overwrite"], options].concat())
+    };
+    for (file, name) in [("app.aci", "a/own"), ("plain.aci", "z/other")] {
+        let output = back(name, &["--exact"]);
+        assert!(output.status.success(), "{output:?}");
+        let ids = [file, "back.aci"].map(|file| image_id(&sandbox.path(file)));
+        assert_eq!(ids[0], ids[1], "{name}");
+    }
+    assert_eq!(back("b/none", &["--exact"]).status.code(), Some(1));
+    assert!(back("b/none", &[]).status.success());
 }
 
 /// H9j.

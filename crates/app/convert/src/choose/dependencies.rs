@@ -164,6 +164,7 @@ fn render_one(
     let rendered = order(root, &mut manifest, &mut resolve, &env.limits)?;
     let expected = expectations(&rendered, candidates, env)?;
     let mut layers = Vec::with_capacity(rendered.len());
+    let mut stack = Stack::default();
     for level in &rendered {
         let known = candidates.get(level.key);
         let layer: Layer = if level.key == root {
@@ -173,10 +174,12 @@ fn render_one(
             let decoded = decode_stream(&known.aci.blob, &known.text, &expected, env)?;
             decoded.image.layers[0].clone()
         };
-        layers.push(match level.paths() {
+        let layer = match level.paths() {
             None => layer,
-            Some(paths) => filtered(layer, layers.clone(), paths, env),
-        });
+            Some(paths) => filtered(layer, stack.clone(), paths, env),
+        };
+        stack = stack.with(layer.clone());
+        layers.push(layer);
     }
     let mut tree = None;
     if stacked && layers.len() > 1 {
@@ -236,7 +239,10 @@ pub(crate) fn own_layer(decoded: &Decoded, below: &[Layer], env: &Env) -> Result
     let rendered = order((), &mut manifest, &mut resolve, &env.limits)?;
     Ok(match rendered.last().and_then(Rendered::paths) {
         None => layer,
-        Some(paths) => filtered(layer, below.to_vec(), paths, env),
+        Some(paths) => {
+            let below = below.iter().cloned();
+            filtered(layer, below.fold(Stack::default(), Stack::with), paths, env)
+        }
     })
 }
 
@@ -318,8 +324,30 @@ fn check_stackable(layers: &[Layer], env: &Env) -> Result<()> {
     Ok(())
 }
 
+/// Layers from the lowest to the highest. The stacks below the levels of an image share their layers.
+#[derive(Clone, Debug, Default)]
+struct Stack(Option<Arc<(Self, Layer)>>);
+
+impl Stack {
+    /// The stack with one more layer, the highest.
+    fn with(self, layer: Layer) -> Self {
+        Self(Some(Arc::new((self, layer))))
+    }
+
+    fn layers(&self) -> Vec<Layer> {
+        let mut layers = Vec::new();
+        let mut rest = self;
+        while let Some(top) = &rest.0 {
+            layers.push(top.1.clone());
+            rest = &top.0;
+        }
+        layers.reverse();
+        layers
+    }
+}
+
 /// A layer reduced to the listed paths. The layer is read when it is first opened.
-fn filtered(layer: Layer, below: Vec<Layer>, paths: BTreeSet<Vec<u8>>, env: &Env) -> Layer {
+fn filtered(layer: Layer, below: Stack, paths: BTreeSet<Vec<u8>>, env: &Env) -> Layer {
     let filtered = Filtered {
         layer: layer.clone(),
         below,
@@ -339,7 +367,7 @@ fn filtered(layer: Layer, below: Vec<Layer>, paths: BTreeSet<Vec<u8>>, env: &Env
 #[derive(Debug)]
 struct Filtered {
     layer: Layer,
-    below: Vec<Layer>,
+    below: Stack,
     paths: BTreeSet<Vec<u8>>,
     env: Env,
     merged: Mutex<Option<Merged>>,
@@ -351,7 +379,7 @@ impl Open for Filtered {
         if merged.is_none() {
             *merged = Some(imgconv_pipeline::squash_listed(
                 &self.layer,
-                &self.below,
+                &self.below.layers(),
                 &self.paths,
                 &self.env,
             )?);

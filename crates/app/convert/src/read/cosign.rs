@@ -67,6 +67,11 @@ pub(crate) fn field(entry: &RootEntry) -> Option<String> {
     Some(format!("{PREFIX}{kind} {}", child.digest))
 }
 
+/// Says whether a layout of `cosign save` marks an entry as a document about an image.
+pub(super) fn is_about_image(entry: &RootEntry) -> bool {
+    kind(entry).is_some_and(|(_, kind)| !IMAGES.contains(&kind))
+}
+
 fn kind(entry: &RootEntry) -> Option<(&Child, &str)> {
     let child = entry.child.as_ref()?;
     Some((child, child.annotations.get(KIND)?.strip_prefix(PREFIX)?))

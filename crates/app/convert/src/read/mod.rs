@@ -1,6 +1,7 @@
 //! Reading: an open place, its entries, and their decoded contents. Nothing here depends on the
 //! user's options.
 
+pub(crate) mod about;
 pub mod carried;
 pub mod cosign;
 pub mod decode;

@@ -312,7 +312,7 @@ fn list_field(entry: &RootEntry) -> Option<String> {
 }
 
 fn list_named(tag: &str) -> String {
-    format!("list of referrers {tag}")
+    format!("{LIST} {tag}")
 }
 
 /// Says whether an error is not one of a server's answer about referrers, but ends the work.
@@ -321,7 +321,7 @@ fn is_final(error: &Error) -> bool {
 }
 
 /// Says whether an error is none of a document, but ends the work.
-fn ends(error: &Error) -> bool {
+pub(super) fn ends(error: &Error) -> bool {
     matches!(error.code(), Code::Cancelled | Code::Net)
 }
 
@@ -334,9 +334,8 @@ pub struct Search<'s> {
     listed: BTreeSet<Digest>,
     /// The documents that were reported.
     told: BTreeSet<String>,
-    /// The other entries of the place that may be such artifacts or list some, each with the locator of the place
-    /// that holds the entry, once they are known.
-    others: Option<Vec<(RootEntry, String)>>,
+    /// The other entries of the place that may be such artifacts or list some, once they are known.
+    others: Option<Vec<RootEntry>>,
     /// The subjects that documents name as records; `None` for documents that are no records. Each document is read
     /// once.
     claims: BTreeMap<Digest, Option<Digest>>,
@@ -590,23 +589,32 @@ impl<'s> Search<'s> {
             found.retain(is_one);
             return Ok(found);
         }
-        let place = |entry: &RootEntry| -> Result<String> {
-            let part = bundle.part(entry)?;
-            Ok(part.map_or_else(|| bundle.locator(), |(part, _)| part.locator()))
-        };
         if self.others.is_none() {
-            let mut found = Vec::new();
-            for other in bundle.roots()?.into_iter().filter(is_one) {
-                env.check_cancelled()?;
-                // The fault of another place is no matter of this image.
-                found.extend(place(&other).ok().map(|place| (other, place)));
-            }
-            self.others = Some(found);
+            let all = bundle.roots()?.into_iter();
+            let may = |other: &RootEntry| is_one(other) || bundle.is_unusable_record(other);
+            self.others = Some(all.filter(may).collect());
         }
-        let own = place(entry)?;
-        let others = self.others.iter().flatten();
-        let here = others.filter(|(_, place)| *place == own);
-        Ok(here.map(|(other, _)| other.clone()).collect())
+        let mut here = Vec::new();
+        for other in self.others.iter().flatten() {
+            env.check_cancelled()?;
+            // The fault of another place is no matter of this image.
+            if !self.source.are_beside(entry, other).unwrap_or(false) {
+                continue;
+            }
+            let Some(error) = &other.error else {
+                here.push(other.clone());
+                continue;
+            };
+            let field = format!("index.manifests[{}]", other.position);
+            if self.told.insert(field.clone()) {
+                beside.unread.push(Unread {
+                    field,
+                    error: error.again(),
+                    subject: None,
+                });
+            }
+        }
+        Ok(here)
     }
 }
 
@@ -664,7 +672,7 @@ fn is_text_about(bytes: &[u8], subjects: &BTreeSet<Digest>) -> bool {
 }
 
 /// Says whether a type of artifacts is one of records.
-fn is_type(kind: &str) -> bool {
+pub(super) fn is_type(kind: &str) -> bool {
     REVERSALS.contains(&kind)
 }
 
@@ -676,6 +684,8 @@ fn may_be(child: &Child) -> bool {
     }
 }
 
+/// The start of the name of a list in reports.
+const LIST: &str = "list of referrers";
 /// The start of the reason of the loss of a record that can't be read.
 pub const UNREAD: &str = "the record can't be read";
 
@@ -713,11 +723,12 @@ pub fn lose_unread(
             let message = format!("the record of the image can't be read: {error}");
             return Err(Error::new(Code::Mismatch, message).at(field.clone()));
         }
-        report.lose(
-            field.clone(),
-            Outcome::Dropped,
-            format!("{UNREAD}: {error}"),
-        );
+        let others = match field.starts_with(LIST) {
+            true => ", nor can the signatures and other documents of the list",
+            false => "",
+        };
+        let why = format!("{UNREAD}{others}: {error}");
+        report.lose(field.clone(), Outcome::Dropped, why);
     }
     Ok(())
 }
@@ -728,7 +739,7 @@ pub fn holds_record(opaque: &Opaque) -> bool {
 }
 
 /// Says whether a document has the type of records.
-fn is_record(node: &Node) -> bool {
+pub(super) fn is_record(node: &Node) -> bool {
     matches!(node, Node::Opaque { opaque, .. } if holds_record(opaque))
 }
 

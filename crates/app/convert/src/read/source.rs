@@ -328,6 +328,28 @@ impl Source {
         Ok(found)
     }
 
+    /// Says whether two entries stand in one place inside this place, and in one repository there, so that one document
+    /// can be about the other.
+    ///
+    /// # Errors
+    /// If the place of an entry can't be opened.
+    pub(super) fn are_beside(&self, one: &RootEntry, other: &RootEntry) -> Result<bool> {
+        let (one, other) = (self.listed(one), self.listed(other));
+        match (self.part(one)?, self.part(other)?) {
+            (Some((part, one)), Some((place, other))) => {
+                Ok(part.locator() == place.locator() && part.share(&one, &other))
+            }
+            (None, None) => Ok(self.bundle.share(one, other)),
+            // The view of a storage has the locator of the storage.
+            (Some((part, one)), None) => {
+                Ok(part.locator() == self.bundle.locator() && part.share(&one, other))
+            }
+            (None, Some((part, other))) => {
+                Ok(part.locator() == self.bundle.locator() && part.share(one, &other))
+            }
+        }
+    }
+
     /// Looks for a document that only an index lists, at any depth, in a repository or everywhere. Its name is the name
     /// of the entries that lead to it, if they all have one name. An entry that can't be read is passed
     /// over, unless it is the only one.

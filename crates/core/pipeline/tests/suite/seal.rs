@@ -54,6 +54,7 @@ fn a_kept_layer_is_the_same_bytes() {
     );
 }
 
+/// G2d.
 #[test]
 fn a_plain_tar_with_another_diff_id_is_refused() {
     let tar = tar(&[("a", "1")]);

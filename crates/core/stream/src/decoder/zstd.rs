@@ -33,8 +33,7 @@ pub(super) struct Zstd {
     size: u64,
     /// The offset of the frame.
     start: u64,
-    /// The library has no byte of the frame yet.
-    first: bool,
+    blocks: Blocks,
 }
 
 impl Zstd {
@@ -50,7 +49,7 @@ impl Zstd {
             content_size: None,
             size: 0,
             start: 0,
-            first: true,
+            blocks: Blocks::default(),
         })
     }
 
@@ -80,6 +79,7 @@ impl Zstd {
             return Err(at_offset(error, offset).into());
         }
         self.content_size = frame.content_size;
+        self.blocks = Blocks::after(frame.length);
         Ok(())
     }
 
@@ -135,7 +135,7 @@ impl Codec for Zstd {
                 let length = header.len().min(HEADER_SIZE);
                 copy[..length].copy_from_slice(&header[..length]);
                 self.check_header(offset, &copy[..length])?;
-                (self.size, self.start, self.first) = (0, offset, true);
+                (self.size, self.start) = (0, offset);
                 Ok(true)
             }
             _ => {
@@ -150,13 +150,6 @@ impl Codec for Zstd {
         let offset = input.offset();
         let chunk = input.fill()?;
         let ended = chunk.is_empty();
-        // libzstd decodes a frame that it gets whole in another way, which refuses empty compressed blocks. Without the first
-        // byte no frame is whole, so the size of the pieces does not decide.
-        let chunk = match self.first {
-            true => &chunk[..chunk.len().min(1)],
-            false => chunk,
-        };
-        self.first = false;
         let mut from = InBuffer::around(chunk);
         let mut to = OutBuffer::around(out);
         let result = self.library.run(&mut from, &mut to);
@@ -168,6 +161,12 @@ impl Codec for Zstd {
             );
             malformed(offset + consumed as u64, message)
         })?;
+        if !self.blocks.follow(&chunk[..consumed]) {
+            let start = self.start;
+            let message =
+                format!("the zstd frame at offset {start} has a compressed block without content");
+            return Err(malformed(offset + consumed as u64, message));
+        }
         input.consume(consumed);
         self.size += written as u64;
         let done = hint == 0;
@@ -185,9 +184,65 @@ impl Codec for Zstd {
     }
 }
 
+/// The smallest compressed block: the headers of literals and of sequences (RFC 8878 section 3.1.1.3).
+const SMALLEST_BLOCK: u64 = 2;
+
+/// The blocks of a frame by their headers (RFC 8878 section 3.1.1.2). libzstd skips a compressed block of no bytes,
+/// unless it gets the frame whole; the reader of Go refuses such a block.
+#[derive(Debug, Default)]
+struct Blocks {
+    /// The bytes before the next block header.
+    skipped: u64,
+    /// The bytes of the next block header that were met.
+    header: u32,
+    met: u32,
+    is_last: bool,
+}
+
+impl Blocks {
+    /// Starts after a frame header of `length` bytes.
+    fn after(length: usize) -> Self {
+        Self {
+            skipped: length as u64,
+            ..Self::default()
+        }
+    }
+
+    /// Goes through the next bytes of the frame. Returns false for a compressed block that is too small.
+    fn follow(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            let passed = usize::try_from(self.skipped)
+                .unwrap_or(usize::MAX)
+                .min(bytes.len());
+            self.skipped -= passed as u64;
+            bytes = &bytes[passed..];
+            let Some((next, rest)) = bytes.split_first().filter(|_| !self.is_last) else {
+                return true;
+            };
+            bytes = rest;
+            self.header |= u32::from(*next) << (8 * self.met);
+            self.met += 1;
+            if self.met < 3 {
+                continue;
+            }
+            let (kind, size) = (self.header >> 1 & 3, u64::from(self.header >> 3));
+            self.is_last = self.header & 1 != 0;
+            (self.header, self.met) = (0, 0);
+            // A block of type 1 is one byte that is repeated, and type 2 is a compressed block.
+            self.skipped = if kind == 1 { 1 } else { size };
+            if kind == 2 && size < SMALLEST_BLOCK {
+                return false;
+            }
+        }
+        true
+    }
+}
+
 /// The fields of a frame header, RFC 8878 section 3.1.1.1.
 #[derive(Debug, PartialEq, Eq)]
 struct FrameHeader {
+    /// The bytes of the header.
+    length: usize,
     reserved: bool,
     dictionary: u64,
     window: u64,
@@ -229,6 +284,7 @@ impl FrameHeader {
             dictionary,
             window: window.or(content_size)?,
             content_size,
+            length: header.len() - rest.len(),
         })
     }
 }

@@ -263,30 +263,42 @@ fn g4b_zstd_sizes_and_checksums() {
     );
 }
 
-/// libzstd alone refuses an empty compressed block if it gets the whole frame at once, and only then.
+/// libzstd alone refuses an empty compressed block if it gets the whole frame at once, and only then; the reader of Go
+/// always does.
 #[test]
 fn g4b_the_pieces_of_a_zstd_stream_do_not_decide() {
     let header = b"\x28\xb5\x2f\xfd\x80\x38\0\0\0\0";
-    let frame = [&header[..], b"\0\0\0", b"\x05\0\0"].concat();
-    let stream = [
-        &zstd(b"\x20\x01", b"x")[..],
-        &frame,
-        &frame,
-        &zstd(b"\x20\x01", b"y"),
-    ]
-    .concat();
-    assert_eq!(unpack(&stream).unwrap().0, b"xy");
-    for size in 1..stream.len() {
-        let mut decoder = Decoder::new(
-            Box::new(Cut::new(stream.clone(), size)),
-            &Limits::default(),
-            &Notes::default(),
-            "stream",
-        )
-        .unwrap();
-        let mut out = Vec::new();
-        decoder.read_to_end(&mut out).unwrap();
-        assert_eq!(out, b"xy", "pieces of {size} bytes");
+    let frame = |last: &[u8]| [&header[..], b"\0\0\0", last].concat();
+    // The last block of a frame: plain, repeated, compressed.
+    for (last, is_read) in [
+        (b"\x01\0\0", true),
+        (b"\x03\0\0", false),
+        (b"\x05\0\0", false),
+    ] {
+        let stream = [
+            &zstd(b"\x20\x01", b"x")[..],
+            &frame(last),
+            &frame(last),
+            &zstd(b"\x20\x01", b"y"),
+        ]
+        .concat();
+        for size in 1..=stream.len() {
+            let mut decoder = Decoder::new(
+                Box::new(Cut::new(stream.clone(), size)),
+                &Limits::default(),
+                &Notes::default(),
+                "stream",
+            )
+            .unwrap();
+            let mut out = Vec::new();
+            match decoder.read_to_end(&mut out).map_err(Error::from_io) {
+                Ok(_) => assert!(is_read && out == b"xy", "pieces of {size} bytes: {last:?}"),
+                Err(error) => {
+                    assert!(!is_read, "pieces of {size} bytes: {last:?}: {error}");
+                    assert_eq!(error.code(), Code::BadCompression);
+                }
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Compressed streams, the merging of layers, and layers with a table of contents.
 
-use std::io::{BufReader, Cursor, Read, Write as _};
+use std::io::{Cursor, Read, Write as _};
 use std::sync::Arc;
 
 use imgconv_chunked::{Scheme, encode};
@@ -24,11 +24,9 @@ pub(super) fn stream(bytes: &[u8]) {
         return;
     };
     let mut other = Vec::new();
-    // libzstd takes a frame that it gets whole in another way, which refuses empty compressed blocks.
-    let pieces = BufReader::with_capacity(1, bytes);
     let result = match compression {
         Compression::Gzip => flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut other),
-        Compression::Zstd => match zstd::stream::read::Decoder::with_buffer(pieces) {
+        Compression::Zstd => match zstd::stream::read::Decoder::new(bytes) {
             Ok(mut decoder) => decoder.read_to_end(&mut other),
             Err(error) => Err(error),
         },
