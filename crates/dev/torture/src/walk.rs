@@ -171,15 +171,7 @@ impl Walk<'_> {
         if is_single || (holds_one && entries.iter().any(has_many)) {
             let mut entry = self.random.pick(&entries);
             if entries.len() > 1 || !entry.about.is_empty() {
-                // What is not chosen is not lost.
-                entry.about.retain(|other| {
-                    entry.images.iter().any(|image| {
-                        image
-                            .exact
-                            .as_ref()
-                            .is_some_and(|exact| exact.record == *other)
-                    })
-                });
+                // The documents about an image come along with it.
                 source = match here.kind {
                     Kind::Registry => source,
                     _ => format!("{source}:{}", entry.name),
