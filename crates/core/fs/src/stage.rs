@@ -23,6 +23,7 @@ use std::{
 };
 
 use imgconv_model::{BlobWriter, Code, Digest, Error, Result, quote_path};
+use imgconv_stream::read_to_limit;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use tempfile::TempDir;
 
@@ -279,6 +280,18 @@ impl Stage {
         opened
             .map(File::from)
             .map_err(|error| Error::io(error.into(), self.show(path)))
+    }
+
+    /// Reads a whole file of at most `limit` bytes; `what` names the content.
+    ///
+    /// # Errors
+    /// [`Code::Io`] that names the file, [`Code::Limit`].
+    pub fn read(&self, path: &str, limit: (&'static str, u64), what: &str) -> Result<Vec<u8>> {
+        let read = read_to_limit(self.open(path)?, limit, what);
+        read.map_err(|error| match error.code() {
+            Code::Io => error.at(self.show(path)),
+            _ => error,
+        })
     }
 
     /// Removes a file. A failure is ignored: the file is removed with the stage.

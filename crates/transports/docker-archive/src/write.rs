@@ -22,7 +22,7 @@ use imgconv_model::{
     Algorithm, BlobWriter, BundleSink, Code, Digest, Document, Env, Error, ExpectedBlobs, Name,
     Publication, Report, Result, SinkExtras, TopLevel, quote,
 };
-use imgconv_stream::{digest, read_to_limit};
+use imgconv_stream::digest;
 use imgconv_tar::{END, Output, Pack, file_head, padding};
 
 use crate::{
@@ -107,7 +107,7 @@ impl ArchiveSink {
                 .get(&image.config)
                 .ok_or_else(|| Stage::never_written(&image.config))?;
             let limit = ("config", self.env.limits.config);
-            let bytes = read_to_limit(self.stage().open(&blob.path)?, limit, &what)?;
+            let bytes = self.stage().read(&blob.path, limit, &what)?;
             let value = imgconv_json::parse(&bytes, &self.env.limits, &what)?;
             let listed = value.get("rootfs").and_then(|one| one.get("diff_ids"));
             let listed = listed.and_then(Value::as_array).into_iter().flatten();
@@ -151,7 +151,7 @@ impl ArchiveSink {
         let blob = staged
             .get(&root.digest)
             .ok_or_else(|| Stage::never_written(&root.digest))?;
-        let bytes = read_to_limit(self.stage().open(&blob.path)?, limit, &what)?;
+        let bytes = self.stage().read(&blob.path, limit, &what)?;
         Image::parse(&bytes, &self.env.limits, &what)
     }
 
