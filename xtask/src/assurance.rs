@@ -26,6 +26,17 @@ pub(crate) fn record(task: &str, results: Value) -> Result {
     imgconv_testkit::write_file(&path, format!("{text}\n").as_bytes()).map_err(|e| e.to_string())
 }
 
+/// Puts the results of a part of a task into the record, in place of those of an earlier run of the part.
+pub(crate) fn record_part(task: &str, part: &str, results: Value) -> Result {
+    let all = read(&root().join(RECORD))?;
+    let mut parts = match all.get(task) {
+        Some(Value::Object(parts)) => parts.clone(),
+        _ => Map::new(),
+    };
+    parts.insert(part.to_owned(), results);
+    record(task, Value::Object(parts))
+}
+
 /// Reads a record; a file that is not there is an empty record.
 fn read(path: &Path) -> Result<Map<String, Value>> {
     match fs::read(path) {
@@ -147,14 +158,16 @@ fn faults(found: Option<&Value>) -> Vec<Row> {
     let Some(found) = found else {
         return Vec::new();
     };
-    let get = |key| number(found, key);
+    let jobs = found.as_object().into_iter().flatten();
+    let jobs: Vec<&Value> = jobs.map(|(_, job)| job).collect();
+    let get = |key| jobs.iter().map(|job| number(job, key)).sum::<u64>();
     vec![
         (
             "faults injected into file system calls".into(),
             format!(
                 "{} in {} kinds of jobs; {} wrong",
                 get("faults") - get("kills"),
-                get("jobs"),
+                jobs.len(),
                 get("findings")
             ),
             "cargo xtask faults --record",

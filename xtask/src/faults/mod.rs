@@ -98,6 +98,10 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
     };
     let kind = value(arguments, "--kind")?.unwrap_or_default();
     let only = value(arguments, "--only")?;
+    let is_recorded = arguments.contains(&"--record");
+    if is_recorded && (share.1 > 1 || only.is_some()) {
+        return Err("--record is for all faults of a job, without --share and --only".to_owned());
+    }
     let program = program(arguments, Profile::Dev)?;
     let chosen: Vec<&Job> = JOBS.iter().filter(|job| job.name.contains(kind)).collect();
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
@@ -122,15 +126,15 @@ pub(crate) fn run(arguments: &[&str]) -> Result {
         for finding in &summary.findings {
             eprintln!("{finding}\n");
         }
+        if is_recorded {
+            assurance::record_part("faults", job.name, summary.figures())?;
+        }
         total.add(summary);
     }
     if arguments.contains(&"--ignored") {
         for ((call, error, file), count) in &total.ignored {
             println!("{call} {error} {file}: {count}");
         }
-    }
-    if arguments.contains(&"--record") {
-        assurance::record("faults", total.json(chosen.len()))?;
     }
     total.show(chosen.len(), arguments.contains(&"--json"))
 }
@@ -154,6 +158,14 @@ impl Summary {
         self.missed += other.missed;
         self.runs += other.runs;
         self.findings.extend(other.findings);
+    }
+
+    /// The figures of a job in the record. A later run of the job replaces them.
+    fn figures(&self) -> Value {
+        json!({
+            "faults": self.faults(), "kills": self.kills,
+            "not_reached": self.missed, "findings": self.findings.len(),
+        })
     }
 
     fn json(&self, jobs: usize) -> Value {
