@@ -349,6 +349,8 @@ pub struct ArchiveRecord {
     body: Reader,
     /// How often each layer may still be used; no bound for a layer that is not in the list.
     uses: Vec<u64>,
+    /// The most bytes that the record may hold itself.
+    most: u64,
     limits: Limits,
     what: String,
 }
@@ -374,6 +376,7 @@ impl ArchiveRecord {
             header,
             body: record,
             uses: Vec::new(),
+            most: u64::MAX,
             limits: *limits,
             what: what.to_owned(),
         })
@@ -386,14 +389,15 @@ impl ArchiveRecord {
 
     /// Bounds what the record may make by what a true record of the image makes: each layer at most as often as the
     /// image has the layer, `uses` by the position in the header, and as many bytes of its own as a record of `size`
-    /// bytes may hold.
+    /// bytes may hold. The caller knows that the record has this size.
     ///
     /// # Errors
     /// [`Code::BadManifest`] if the archive is said to be larger.
     pub fn bounded(mut self, size: u64, uses: Vec<u64>) -> Result<Self> {
         let layers = self.header.layers.iter().zip(&uses);
         let layers = layers.map(|(part, uses)| u128::from(part.size) * u128::from(*uses));
-        let most = layers.sum::<u128>() + u128::from(most_held(size));
+        self.most = most_held(size);
+        let most = layers.sum::<u128>() + u128::from(self.most);
         let length = self.header.length;
         if u128::from(length) > most {
             let message = format!(
@@ -438,6 +442,7 @@ impl ArchiveRecord {
             header,
             body,
             uses,
+            most,
             limits,
             what,
         } = self;
@@ -453,6 +458,7 @@ impl ArchiveRecord {
             left: header.length,
             layers: header.layers,
             uses,
+            most,
             state: State::Between,
             what,
         })
@@ -470,6 +476,8 @@ struct Rebuilt {
     layers: Vec<Part>,
     /// How often each layer may still be used.
     uses: Vec<u64>,
+    /// The most bytes that the record may still hold itself.
+    most: u64,
     /// The digest that the record has to have, and its state; `None` in version 1, and at the end.
     composed: Option<(Digest, Composed)>,
     /// The layers that were used: they are listed in the order of their first use.
@@ -520,6 +528,9 @@ impl Rebuilt {
                     if count > self.left {
                         return Err(large());
                     }
+                    self.most = self.most.checked_sub(count).ok_or_else(|| {
+                        bad("the record holds more bytes itself than a record of its size may hold")
+                    })?;
                     self.state = State::Literal(count, count > 0);
                 }
                 State::Literal(0, some) => {

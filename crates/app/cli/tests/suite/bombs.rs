@@ -6,8 +6,12 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::sandbox::Sandbox;
+use crate::{
+    docker_reversal::{ARCHIVE, old, replace},
+    sandbox::Sandbox,
+};
 use imgconv_testkit::{build, dialect::Dialect, recipe, sha256_of};
+use serde_json::{Value, json};
 
 /// Blocks of 128 KiB of zeros: 1.25 GiB, beyond the first GiB, after which ratios are looked at.
 const BLOCKS: u64 = 10 << 10;
@@ -98,5 +102,55 @@ fn g6b_a_bomb_ends_at_its_budget_and_leaves_nothing() {
             assert!(stderr.contains(part), "{part}: {stderr}");
         }
         assert!(!sandbox.path("out").exists());
+    }
+}
+
+/// H9s: an artifact that states a size which its record does not have.
+#[test]
+fn a_small_record_of_a_stated_size_writes_nothing() {
+    const ZEROS: u64 = 2400 * (128 << 10);
+    let sandbox = Sandbox::new();
+    old(&sandbox);
+    sandbox.ok(&["docker-to-oci", "--reversible", "old.tar", "out"]);
+    let mut record = b"\x89SAVREV\n\x02\0\0\0\0\0\0\0".to_vec();
+    record.extend(ZEROS.to_le_bytes());
+    record.extend([0; 8]);
+    record.extend([1; 32]);
+    // A frame of one instruction: the number of zeros, the zeros, and no layer.
+    record.extend(b"\x28\xb5\x2f\xfd\x00\x38");
+    let mut number = Vec::new();
+    let mut rest = ZEROS;
+    while rest >= 0x80 {
+        number.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    number.push(rest as u8);
+    record.extend([(number.len() << 3) as u8, 0, 0]);
+    record.extend(number);
+    for _ in 0..2400 {
+        record.extend([2, 0, 0x10, 0]);
+    }
+    record.extend([1 + (1 << 3), 0, 0, 0]);
+    let state = |artifact: &mut Value| {
+        artifact["layers"][0]["size"] = json!(10_000_000_000_u64);
+        let identity = format!("sha256:{}", "01".repeat(32));
+        artifact["annotations"]["imgconv.reversal.identity"] = json!(identity);
+    };
+    replace(&sandbox, "out", ARCHIVE, state, &record);
+    for (args, code) in [
+        (&["oci-to-docker", "out", "x.tar", "--exact"][..], 4),
+        (&["oci-to-docker", "out", "x.tar"], 0),
+    ] {
+        // No file may have more than 50 or 100 MiB: the unit depends on the shell.
+        let output = Command::new("sh")
+            .args(["-c", "ulimit -f 100000; exec \"$0\" \"$@\""])
+            .arg(env!("CARGO_BIN_EXE_imgconv"))
+            .args(args)
+            .current_dir(sandbox.path(""))
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains("expected 10000000000 bytes"), "{stderr}");
     }
 }

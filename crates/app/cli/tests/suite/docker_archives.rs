@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     docker_reversal::{ARCHIVE, archive, document, id, layers, old, read},
+    records::{blob, index, set_index, store as store_registry},
     sandbox::Sandbox,
 };
 
@@ -259,7 +260,7 @@ fn images_of_an_archive_that_are_missing_are_told() {
     fs::write(sandbox.path("more.tar"), other).unwrap();
     sandbox.ok(&["docker-to-oci", "--reversible", "more.tar", "copy"]);
     let args = ["oci-to-docker", "copy", "x.tar", "--exact"];
-    sandbox.fails(&args, 2, &["several images"]);
+    sandbox.fails(&args, 2, &["--exact", "images that it does not have"]);
     // A record is made of all images or not at all.
     let part = format!("docker-archive:all.tar:{}", NAMES[2]);
     let args = ["convert", &part, "oci:part", "--reversible"];
@@ -452,5 +453,199 @@ fn layers_are_compared_with_their_diff_ids_before_an_archive_is_visible() {
         sandbox.fails(&args, 4, &["record", "digest of a layer"]);
         assert!(!sandbox.path("x.tar").exists(), "{places:?}");
         assert_eq!(sandbox.run(&["verify", "out"]).status.code(), Some(4));
+    }
+}
+
+/// The reasons of the losses of records.
+fn reasons(told: &Value) -> Vec<String> {
+    let images = told["images"].as_array().unwrap().iter();
+    let losses = images.filter_map(|image| image["losses"].as_array());
+    let of_records = losses
+        .flatten()
+        .filter(|loss| loss["field"].as_str().unwrap().contains(ARCHIVE));
+    of_records
+        .map(|loss| loss["why"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// H9z: an archive that was named is restored or refused; without a named archive the loss has the reason.
+#[test]
+fn a_named_archive_is_restored_or_refused() {
+    let sandbox = Sandbox::new();
+    let all = kept(&sandbox);
+    let tar = old(&sandbox);
+    sandbox.ok(&["docker-to-oci", "--reversible", "old.tar", "one"]);
+    let one = "oci:one:docker.io/team/app:1.0";
+    let named = ["oci-to-docker", one, "x.tar", "--record", "old.tar"];
+    sandbox.ok(&named);
+    assert!(read(&sandbox, "x.tar") == tar);
+    fs::remove_file(sandbox.path("x.tar")).unwrap();
+    for (option, said) in [
+        (&["--clamp-mtime", "5"][..], "`--clamp-mtime`"),
+        (
+            &["--name", "other/app:1"],
+            "the name `docker.io/other/app:1`",
+        ),
+    ] {
+        let args = [&named[..], option].concat();
+        sandbox.fails(&args, 2, &["`--record` restores", said]);
+        let told = document(&sandbox, &[&named[..2], &["anew.tar"], option].concat());
+        let [why] = &reasons(&told)[..] else {
+            panic!("{told}");
+        };
+        assert!(why.contains("not restored, because"), "{why}");
+        assert!(why.contains(said), "{why}");
+        fs::remove_file(sandbox.path("anew.tar")).unwrap();
+    }
+    // An image of another archive is among the sources.
+    let other = archive(&[("app", &layers())], &json!({"more": {"1": id("app", 3)}}));
+    fs::write(sandbox.path("more.tar"), other).unwrap();
+    sandbox.ok(&["docker-to-oci", "--reversible", "more.tar", "more"]);
+    let more = ["oci-to-docker", "out", "more", "x.tar"];
+    let said = ["`--record` restores", "images that it does not have"];
+    sandbox.fails(&[&more[..], &["--record", "all.tar"]].concat(), 2, &said);
+    let told = document(&sandbox, &more);
+    let whys = reasons(&told);
+    assert!(!whys.is_empty(), "{told}");
+    for why in whys {
+        assert!(why.contains("images that it does not have"), "{why}");
+    }
+    fs::remove_file(sandbox.path("x.tar")).unwrap();
+    // An image of the archive is not among the sources.
+    let one = format!("oci:out:docker.io/{}", NAMES[0]);
+    let less = ["oci-to-docker", &one, "x.tar", "--record", "all.tar"];
+    sandbox.fails(&less, 1, &["`--record` restores", "not selected"]);
+    sandbox.ok(&["oci-to-docker", "out", "x.tar", "--record", "all.tar"]);
+    assert!(read(&sandbox, "x.tar") == all);
+}
+
+/// H9h: the name of a file may have a colon.
+#[test]
+fn an_archive_with_a_colon_in_its_name_is_chosen() {
+    let sandbox = Sandbox::new();
+    let tar = old(&sandbox);
+    fs::write(sandbox.path("my:app.tar"), &tar).unwrap();
+    sandbox.ok(&["docker-to-oci", "--reversible", "./my:app.tar", "out"]);
+    let said = &artifacts(&sandbox, "out")[0]["annotations"];
+    assert_eq!(said["imgconv.reversal.file"], "my:app.tar");
+    sandbox.ok(&["oci-to-docker", "out", "x.tar", "--record", "my:app.tar"]);
+    assert!(read(&sandbox, "x.tar") == tar);
+}
+
+/// H9e: the list of the records, or a record itself, under the tag that names the image is no loss.
+#[test]
+fn a_whole_storage_of_a_registry_gives_back_its_archive() {
+    let sandbox = Sandbox::new();
+    let tar = old(&sandbox);
+    let registry = Registry::start();
+    registry.stored().referrers = false;
+    let place = registry.locator("team/app:1.0");
+    let from = "docker-archive:old.tar:team/app:1.0";
+    sandbox.ok(&["convert", from, &format!("oci+{place}"), "--reversible"]);
+    let back = [
+        "oci-to-docker",
+        "registry-storage:storage",
+        "x.tar",
+        "--exact",
+        "--strict",
+    ];
+    for list in [true, false] {
+        if !list {
+            let mut stored = registry.stored();
+            let manifests = &mut stored.manifests;
+            let is_list = |name: &str| name.starts_with("sha256-");
+            let tagged = manifests.keys().find(|(_, name)| is_list(name)).cloned();
+            let record = manifests
+                .iter()
+                .filter(|((_, name), _)| !is_list(name))
+                .find(|(_, (_, bytes))| {
+                    let text = String::from_utf8_lossy(bytes);
+                    text.contains("\"subject\"") && text.contains(ARCHIVE)
+                });
+            let record = record.unwrap().1.clone();
+            manifests.insert(tagged.unwrap(), record);
+        }
+        store_registry(&registry.stored(), &sandbox.path("storage"));
+        sandbox.ok(&[&back[..], &["--overwrite"]].concat());
+        assert!(read(&sandbox, "x.tar") == tar, "list: {list}");
+        fs::remove_dir_all(sandbox.path("storage")).unwrap();
+    }
+}
+
+/// H10g: an index lists a record before the layout lists another image of the archive.
+#[test]
+fn all_images_are_copied_though_an_index_has_a_record_of_them() {
+    let sandbox = Sandbox::new();
+    let tar = kept(&sandbox);
+    let mut list = index(&sandbox, "out");
+    let mut entries = list["manifests"].as_array().unwrap().clone();
+    let record = entries
+        .iter()
+        .position(|entry| entry["artifactType"] == ARCHIVE);
+    let record = entries.remove(record.unwrap());
+    let bytes = fs::read(blob(&sandbox, "out", &record["digest"])).unwrap();
+    let manifest: Value = serde_json::from_slice(&bytes).unwrap();
+    let subject = &manifest["subject"]["digest"];
+    let (own, others): (Vec<Value>, Vec<Value>) =
+        (entries.into_iter()).partition(|entry| entry["digest"] == *subject);
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let inner = json!({"schemaVersion": 2, "mediaType": kind, "manifests": [own[0], record]});
+    let (digest, size) = store(&sandbox, "out", inner.to_string().as_bytes());
+    let name = json!({"org.opencontainers.image.ref.name": "docker.io/team/both:1"});
+    let top = json!({"mediaType": kind, "digest": digest, "size": size, "annotations": name});
+    list["manifests"] = [&[top], &others[..]].concat().into();
+    set_index(&sandbox, "out", &list);
+    sandbox.ok(&["convert", "out", "oci:copy", "--strict"]);
+    sandbox.ok(&["oci-to-docker", "copy", "x.tar", "--record", "all.tar"]);
+    assert!(read(&sandbox, "x.tar") == tar);
+    // Without the other images the record is of no use there.
+    list["manifests"].as_array_mut().unwrap().truncate(1);
+    set_index(&sandbox, "out", &list);
+    let told = document(&sandbox, &["convert", "out", "oci:part"]);
+    assert_eq!(codes(&told), ["incomplete-archive"], "{told}");
+}
+
+/// H9w: every place that has the record of an archive is tried.
+#[test]
+fn a_good_copy_of_a_record_serves_in_place_of_a_damaged_one() {
+    let sandbox = Sandbox::new();
+    let tar = kept(&sandbox);
+    for place in ["oci:a", "oci:b"] {
+        sandbox.ok(&["convert", "out", place]);
+    }
+    let record = &artifacts(&sandbox, "a")[0]["layers"][0]["digest"];
+    let record = blob(&sandbox, "a", record);
+    let good = fs::read(&record).unwrap();
+    let mut header = good.clone();
+    header[20] = 9;
+    let mut flipped = good.clone();
+    let last = flipped.len() - 3;
+    flipped[last] ^= 1;
+    let bad = [&[&good[..], b"more"].concat(), &header, &flipped];
+    let names = |first: &str, second: &str| {
+        let of = |place: &str, name: &str| format!("oci:{place}:docker.io/{name}");
+        [
+            of(first, NAMES[0]),
+            of(first, NAMES[1]),
+            of(second, NAMES[2]),
+        ]
+    };
+    for damaged in bad.map(Some).into_iter().chain([None]) {
+        // The layouts may share the file.
+        fs::remove_file(&record).unwrap();
+        if let Some(bytes) = damaged {
+            fs::write(&record, bytes).unwrap();
+        }
+        for (first, second) in [("a", "b"), ("b", "a")] {
+            let from = names(first, second);
+            let from = from.each_ref().map(|from| &**from);
+            let args = [&["oci-to-docker"], &from[..], &["x.tar", "--exact"]].concat();
+            sandbox.ok(&[&args[..], &["--dry-run"]].concat());
+            sandbox.ok(&args);
+            assert!(read(&sandbox, "x.tar") == tar, "{first} {second}");
+            fs::remove_file(sandbox.path("x.tar")).unwrap();
+        }
+        let args = ["oci-to-docker", "a", "x.tar", "--exact"];
+        assert!(!sandbox.run(&args).status.success());
     }
 }

@@ -416,7 +416,7 @@ fn what_has_no_record_is_told() {
     .unwrap();
     sandbox.ok(&["docker-to-oci", "--reversible", "b.tar", "out"]);
     let args = ["oci-to-docker", "out", "x.tar", "--exact", "--overwrite"];
-    sandbox.fails(&args, 2, &["several images"]);
+    sandbox.fails(&args, 2, &["images that it does not have"]);
     let told = document(&sandbox, &["oci-to-docker", "out", "both.tar"]);
     assert!(
         told["images"][0]["losses"].to_string().contains(ARCHIVE),

@@ -62,6 +62,7 @@ pub(crate) fn documents<'s>(
         records: Vec::new(),
         archives: Vec::new(),
         wholes: BTreeMap::new(),
+        copied: Vec::new(),
     };
     let mut items: BTreeMap<usize, (Item, bool)> = BTreeMap::new();
     for planned in roots {
@@ -71,6 +72,7 @@ pub(crate) fn documents<'s>(
             items.insert(planned.position, (item, single));
         }
     }
+    assembler.warn_incomplete();
     let items = items.into_values().collect();
     let mut items = join_platforms(items, request, output)?;
     assembler.archive_records(&mut items)?;
@@ -92,6 +94,8 @@ struct Assembler<'a, 's> {
     archives: Vec<(Arc<KeptArchive>, BTreeMap<Digest, ArchiveImage>)>,
     /// The restored archives by their records: all images of an archive are one.
     wholes: BTreeMap<Digest, Restored>,
+    /// The copied records of docker archives of several images, each with these images.
+    copied: Vec<(Digest, Vec<Digest>)>,
 }
 
 /// Digest and size of a restored archive, or why its record does not give it back.
@@ -748,17 +752,6 @@ impl<'s> Assembler<'_, 's> {
             self.left_behind.lose(field, LossKind::Dropped, why);
             return Ok((None, Vec::new()));
         }
-        let missing = images.iter().filter(|image| !self.known.is_kept(image));
-        let missing: Vec<String> = missing.map(ToString::to_string).collect();
-        if !missing.is_empty() {
-            let message = format!(
-                "the record gives back a docker archive of several images only together with all of them, and these are not \
-                 copied along as they are: {}",
-                some_of(&missing, 10)
-            );
-            let at = format!("artifact {}", child.digest);
-            self.left_behind.warn("incomplete-archive", at, message);
-        }
         match self.output.artifact(planned) {
             Ok(()) => {}
             // The image is whole without its record.
@@ -770,6 +763,7 @@ impl<'s> Assembler<'_, 's> {
             }
             Err(error) => return Err(error),
         }
+        self.copied.push((child.digest, images.clone()));
         let outcome = ImageOutcome {
             format: self.request.target.id().to_string(),
             digest: Some(child.digest.to_string()),
@@ -781,6 +775,23 @@ impl<'s> Assembler<'_, 's> {
             child.kind.clone_from(kind);
         }
         Ok((Some(child), vec![outcome]))
+    }
+
+    /// Warns about copied records of docker archives whose images are not all copied: all roots are assembled.
+    fn warn_incomplete(&mut self) {
+        for (artifact, images) in &self.copied {
+            let missing = images.iter().filter(|image| !self.known.is_kept(image));
+            let missing: Vec<String> = missing.map(ToString::to_string).collect();
+            if !missing.is_empty() {
+                let message = format!(
+                    "the record gives back a docker archive of several images only together with all of them, and these \
+                     are not copied along as they are: {}",
+                    some_of(&missing, 10)
+                );
+                let at = format!("artifact {artifact}");
+                self.left_behind.warn("incomplete-archive", at, message);
+            }
+        }
     }
 
     /// Stores the document that `before` became: under the same digest if the bytes are the same,

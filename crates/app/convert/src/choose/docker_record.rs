@@ -4,7 +4,7 @@
 //! The digest of an image says nothing about its referrers, and a record states the digest of what it makes. So
 //! the restored image is read like any other and compared with the image that the record is about.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, io};
 
 use imgconv_format_docker_v2s1::{DOCKER_V1, DOCKER_V2S1, manifest_digest};
 use imgconv_format_oci::OCI;
@@ -23,6 +23,10 @@ use crate::read::{
     docker_record::{DockerRecord, Kind},
     node::ImageNode,
 };
+
+/// The largest size of a record that is believed before the record was read: so small a record makes 128 MiB of its own at
+/// most. A larger one is read to its end first, because an artifact can state any size.
+const SMALL: u64 = 64 << 10;
 
 /// The kind that a destination gets back, if there is one: a file gets an archive, and an engine does not.
 pub(crate) fn of_target(request: &Request<'_>) -> Option<Kind> {
@@ -79,7 +83,8 @@ pub(crate) fn check_record(
     images: &[&ImageNode],
     env: &Env,
 ) -> Result<()> {
-    let checked = opened(record, bundle, images, env).and_then(|(opened, _)| match whole {
+    let checked = opened((record, whole), bundle, images, env);
+    let checked = checked.and_then(|(opened, _)| match whole {
         true => opened.check(),
         false => Ok(()),
     });
@@ -87,15 +92,20 @@ pub(crate) fn check_record(
 }
 
 /// Opens the record of an archive, and finds the layers that it uses. The archive has each of them as often as all its
-/// images together at most: that bounds what a hostile record can make.
+/// images together at most: that bounds what a hostile record can make, and so does the size of the record, which is
+/// verified where `whole` is true.
 fn opened(
-    record: &DockerRecord,
+    (record, whole): (&DockerRecord, bool),
     bundle: &dyn Bundle,
     images: &[&ImageNode],
     env: &Env,
 ) -> Result<(ArchiveRecord, Vec<Layer>)> {
     let blob = find_blob(bundle, &record.record, &env.limits)?;
     let opened = ArchiveRecord::open(blob.open()?, &env.limits, "header")?;
+    if whole && record.record.size > SMALL {
+        let mut blob = Cancellable::new(blob.open()?, env);
+        io::copy(&mut blob, &mut io::sink()).map_err(Error::from_io)?;
+    }
     let header = opened.header();
     equal(
         "the digest of the archive",
@@ -154,7 +164,7 @@ pub fn restored_archive(
     // The warnings about the archive were given when the image was made of it.
     let env = &env.with_notes(&Notes::default());
     let restore = || -> Result<RestoredArchive> {
-        let (opened, layers) = opened(record, bundle, images, env)?;
+        let (opened, layers) = opened((record, true), bundle, images, env)?;
         let length = opened.header().length;
         let own = env.clone();
         let open = move |place: usize| -> Result<Reader> {

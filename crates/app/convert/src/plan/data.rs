@@ -119,8 +119,8 @@ pub struct PlannedWhole<'s> {
 pub struct PlannedDocker<'s> {
     /// The artifacts that hold the record, each about an image of the archive; at least one.
     pub records: Vec<DockerRecord>,
-    /// The place of the record.
-    pub bundle: &'s dyn Bundle,
+    /// The places that have the record, at least one.
+    pub bundles: Vec<&'s dyn Bundle>,
     /// The images of the archive, in its order.
     pub images: Vec<&'s ImageNode>,
     /// Names that images have in the source, and not in the archive.

@@ -4,15 +4,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    ptr,
     sync::Arc,
 };
 
 use imgconv_format_docker_v2s1::{DOCKER_V2S1, manifest_digest};
 use imgconv_model::{
     Bundle, Code, Compression, Digest, Document, DocumentFormat, Error, FormatFamily, FormatId,
-    Image, Name, Report, Result, quote,
+    Image, Name, Report, Result, Transport as _, quote,
 };
 use imgconv_pipeline::{LayerStep, Options as LayerOptions, Plan as LayerPlan, Sealer};
+use imgconv_transport_docker_archive::DOCKER_ARCHIVE;
 
 use super::{
     data::{DockerKeepsake, KeptArchive, PlannedDocker},
@@ -27,7 +29,7 @@ use crate::{
     },
     read::{
         docker_record::{DockerRecord, Kind, among},
-        node::ImageNode,
+        node::{ImageNode, Node},
         root::SourceRoot,
         spec::spec_of,
     },
@@ -87,10 +89,11 @@ impl Archives {
         let Some(whole) = root.holder().whole(image)? else {
             return Ok(None);
         };
-        let name = Path::new(&locator)
-            .file_name()
-            .and_then(|name| name.to_str());
-        let name = name.map(|name| name.rsplit_once(':').map_or(name, |(_, name)| name));
+        let scheme = DOCKER_ARCHIVE.place().scheme;
+        let path = locator.strip_prefix(scheme);
+        let path = path.and_then(|path| path.strip_prefix(':'));
+        let name = Path::new(path.unwrap_or(&locator)).file_name();
+        let name = name.and_then(|name| name.to_str());
         let name = name.filter(|name| *name != "-" && !name.chars().any(char::is_control));
         let file = name.map(str::to_owned);
         let kept = Arc::new(KeptArchive { whole, file });
@@ -184,13 +187,16 @@ pub(super) struct DockerRecords<'s> {
     choice: Option<Arc<Choice<'s>>>,
     /// The artifacts by which an original is made again, and those whose fault was told.
     used: BTreeSet<Digest>,
+    /// The reasons why the originals of the other artifacts are not made again, where a reason is known.
+    unused: BTreeMap<Digest, String>,
 }
 
 /// A docker archive that may be restored: the artifacts with its record, each about an image.
 #[derive(Clone, Debug)]
 struct Candidate<'s> {
     records: Vec<DockerRecord>,
-    bundle: &'s dyn Bundle,
+    /// The places that have the record.
+    bundles: Vec<&'s dyn Bundle>,
 }
 
 /// A record that is damaged or foreign: its artifacts, and the error.
@@ -263,10 +269,14 @@ impl<'s> DockerRecords<'s> {
             Some(known) => self.archives.remove(known),
             None => Candidate {
                 records: Vec::new(),
-                bundle,
+                bundles: Vec::new(),
             },
         };
         candidate.records.push(record);
+        let mut known = candidate.bundles.iter();
+        if !known.any(|known| ptr::addr_eq(*known, bundle)) {
+            candidate.bundles.push(bundle);
+        }
         self.archives.push(candidate);
     }
 
@@ -280,6 +290,33 @@ impl<'s> DockerRecords<'s> {
     /// Says whether an artifact is used, so that nothing of it is lost, or whether its fault was told.
     pub(super) fn is_used(&self, digest: &Digest) -> bool {
         self.used.contains(digest)
+    }
+
+    /// Says whether a document under the tag that names its subject is such an artifact, or a list of such artifacts
+    /// only, and all of them are used.
+    pub(super) fn are_all_used(&self, node: &Node) -> bool {
+        let is_used =
+            |node: &Node| matches!(node, Node::Opaque { child, .. } if self.is_used(&child.digest));
+        match node {
+            Node::Index { children, .. } => {
+                let mut children = children.iter();
+                children.len() > 0 && children.all(|child| child.as_deref().is_some_and(is_used))
+            }
+            node => is_used(node),
+        }
+    }
+
+    /// The reason why the original of an artifact is not made again, if a reason is known.
+    pub(super) fn why_not(&self, digest: &Digest) -> Option<&str> {
+        self.unused.get(digest).map(String::as_str)
+    }
+
+    /// Notes the reason why an original is not made again.
+    fn leave(&mut self, kind: Kind, records: &[DockerRecord], why: &str) {
+        let why = format!("{} is not restored, because {why}", kind.original());
+        let records = records.iter();
+        self.unused
+            .extend(records.map(|record| (record.digest, why.clone())));
     }
 
     /// The records of an image, oldest first, for a destination of that kind. An error of a record's manifest is a
@@ -419,16 +456,22 @@ impl<'s> DockerRecords<'s> {
         let mut chosen = chosen.into_iter();
         archives.retain(|_| chosen.next().unwrap_or(true));
         let (mut incomplete, mut why) = (Vec::new(), None);
+        let mut left: Vec<(Vec<DockerRecord>, String)> = Vec::new();
         archives.retain(|one| {
             let missing = self.missing(one);
-            let complete = missing.is_empty();
-            if complete && self.wanted.len() > one.records[0].images.len() {
-                why = Some("an archive of several images".to_owned());
+            if missing.is_empty() && self.wanted.len() > one.records[0].images.len() {
+                let more = self.more(one);
+                left.push((one.records.clone(), more.text.clone()));
+                why = Some(more);
                 return false;
             }
-            let records = one.records.iter().filter(|_| !complete);
+            if !missing.is_empty() {
+                let others = format!("its other images are not selected: {}", list(&missing));
+                left.push((one.records.clone(), others));
+            }
+            let records = one.records.iter().filter(|_| !missing.is_empty());
             incomplete.extend(records.map(|record| (record.digest, missing.clone())));
-            complete
+            missing.is_empty()
         });
         // The original of one name is not that of another, unless the user gives the name or chooses the record. A
         // registry and a rename give an image another name: then the original comes back with its own names, and a warning.
@@ -458,34 +501,41 @@ impl<'s> DockerRecords<'s> {
         let most = most
             .filter(|_| request.options.record.is_none())
             .unwrap_or(0);
-        archives.retain(|((held, _), _)| most == 0 || *held == most);
+        archives.retain(|((held, _), one)| {
+            let best = most == 0 || *held == most;
+            if !best {
+                let others = "another archive has more of the names of its images".to_owned();
+                left.push((one.records.clone(), others));
+            }
+            best
+        });
         let (mut planned, mut bad, mut older): (Vec<PlannedDocker<'s>>, Vec<Bad>, Vec<Bad>) =
             Default::default();
         for ((_, missing), one) in archives {
-            let Candidate { records, bundle } = one;
+            let Candidate { records, bundles } = one;
             let images = records[0].images.iter();
             let images: Vec<&ImageNode> =
                 images.map(|image| self.wanted[&Some(*image)].0).collect();
             let change = match missing.values().next() {
-                Some(name) if most > 0 => Some(format!("the name `{name}`")),
+                Some(name) if most > 0 => Some(Why::option(format!("the name `{name}`"))),
                 _ => self.change(&records, request)?,
             };
-            match check_record(
-                &records[0],
-                request.options.dry_run,
-                bundle,
-                &images,
-                request.env,
-            ) {
-                Ok(()) => {}
-                Err(error) if ends(&error, exact) => return Err(error),
-                Err(error) => {
-                    bad.push((records, error.to_string()));
-                    continue;
+            let (mut good, mut fault) = (Vec::new(), None);
+            for bundle in bundles {
+                let dry = request.options.dry_run;
+                match check_record(&records[0], dry, bundle, &images, request.env) {
+                    Ok(()) => good.push(bundle),
+                    Err(error) if ends(&error, exact) => return Err(error),
+                    Err(error) => fault = fault.or(Some(error)),
                 }
             }
-            if change.is_some() {
-                why = change;
+            if let Some(error) = fault.filter(|_| good.is_empty()) {
+                bad.push((records, error.to_string()));
+                continue;
+            }
+            if let Some(change) = change {
+                left.push((records, change.text.clone()));
+                why = Some(change);
                 continue;
             }
             self.used.extend(records.iter().map(|record| record.digest));
@@ -493,20 +543,22 @@ impl<'s> DockerRecords<'s> {
             older.append(&mut bad);
             planned.push(PlannedDocker {
                 records,
-                bundle,
+                bundles: good,
                 images,
                 missing,
             });
         }
         let none = planned.is_empty() && bad.is_empty();
-        if let Some((_, missing)) = incomplete.first().filter(|_| none && exact) {
+        if let (Some((_, missing)), Some(option), true) = (incomplete.first(), only(request), none)
+        {
             let message = format!(
-                "`--exact` restores the docker archive with all of its images, and these are not selected: {}",
+                "`{option}` restores the docker archive with all of its images, and these are not selected: {}",
                 list(missing)
             );
-            return Err(Error::new(Code::Missing, message).hint(
-                "select all images of the archive; without `--exact` the image is written anew",
-            ));
+            let hint = format!(
+                "select all images of the archive; without `{option}` the image is written anew"
+            );
+            return Err(Error::new(Code::Missing, message).hint(hint));
         }
         refuse_change(Kind::Archive, none, why, request)?;
         if let Some((records, error)) = bad.first().filter(|_| exact) {
@@ -515,6 +567,9 @@ impl<'s> DockerRecords<'s> {
         }
         for (records, _) in older.iter().chain(&bad) {
             self.used.extend(records.iter().map(|record| record.digest));
+        }
+        for (records, why) in left {
+            self.leave(Kind::Archive, &records, &why);
         }
         let told = incomplete.iter().filter(|_| planned.is_empty());
         self.used.extend(told.map(|(artifact, _)| *artifact));
@@ -537,8 +592,28 @@ impl<'s> DockerRecords<'s> {
         })
     }
 
+    /// The change of an archive by images that it does not have.
+    fn more(&self, candidate: &Candidate<'_>) -> Why {
+        let own = &candidate.records[0].images;
+        let more = self.wanted.iter();
+        let more = more.filter(|(digest, _)| !digest.is_some_and(|digest| own.contains(&digest)));
+        let more: Vec<String> = more
+            .map(|(digest, (_, root))| {
+                digest.map_or_else(|| root.text.clone(), |it| it.to_string())
+            })
+            .collect();
+        let text = format!(
+            "images that it does not have are selected too: {}",
+            some_of(&more, 10)
+        );
+        Why {
+            text,
+            hint: "select the images of the archive only",
+        }
+    }
+
     /// Returns what the user wants that makes another archive of the images.
-    fn change(&self, records: &[DockerRecord], request: &Request<'_>) -> Result<Option<String>> {
+    fn change(&self, records: &[DockerRecord], request: &Request<'_>) -> Result<Option<Why>> {
         for (digest, (_, root)) in &self.wanted {
             let own = records
                 .iter()
@@ -589,9 +664,10 @@ impl<'s> DockerRecords<'s> {
             };
             why = change(root, self.names_of(node), request, same)?;
             if why.is_none() && !kept(&plan) {
-                why = Some("a layer that is compressed anew".to_owned());
+                why = Some(Why::option("a layer that is compressed anew".to_owned()));
             }
-            if why.is_some() {
+            if let Some(why) = &why {
+                self.leave(Kind::Schema1, &[record], &why.text);
                 continue;
             }
             self.used.insert(record.digest);
@@ -685,15 +761,39 @@ fn not_used(kind: Kind, instead: &str, (at, error): (&str, &str), report: &mut R
     report.warn("bad-record", at.to_owned(), message);
 }
 
+/// The reason why an original is not made again, as the end of a sentence about the original.
+#[derive(Debug)]
+struct Why {
+    text: String,
+    hint: &'static str,
+}
+
+impl Why {
+    /// The reason is an option or a name.
+    fn option(what: String) -> Self {
+        Self {
+            text: format!("{what} changes it"),
+            hint: "leave one of the two out",
+        }
+    }
+}
+
+/// The option by which the user wants nothing else than the original, if there is one.
+fn only(request: &Request<'_>) -> Option<&'static str> {
+    match (request.options.exact, &request.options.record) {
+        (true, _) => Some("--exact"),
+        (false, Some(_)) => Some("--record"),
+        (false, None) => None,
+    }
+}
+
 /// Refuses a change of the original where the user wants nothing else.
-fn refuse_change(kind: Kind, none: bool, why: Option<String>, request: &Request<'_>) -> Result<()> {
-    match why {
-        Some(why) if none && request.options.exact => {
-            let message = format!(
-                "`--exact` restores {} as it was, and {why} changes it",
-                kind.original()
-            );
-            Err(Error::new(Code::Usage, message).hint("leave one of the two out"))
+fn refuse_change(kind: Kind, none: bool, why: Option<Why>, request: &Request<'_>) -> Result<()> {
+    match (why, only(request)) {
+        (Some(Why { text, hint }), Some(option)) if none => {
+            let original = kind.original();
+            let message = format!("`{option}` restores {original} as it was, and {text}");
+            Err(Error::new(Code::Usage, message).hint(hint))
         }
         _ => Ok(()),
     }
@@ -726,7 +826,7 @@ fn change(
     own: &[Name],
     request: &Request<'_>,
     has: impl Fn(&Name) -> bool,
-) -> Result<Option<String>> {
+) -> Result<Option<Why>> {
     let options = request.options;
     let layers = &options.layers;
     let compressed = layers.compression.is_some_and(|it| it != Compression::None);
@@ -740,7 +840,7 @@ fn change(
         (options.preserve_digests, "--preserve-digests"),
     ] {
         if given {
-            return Ok(Some(format!("`{option}`")));
+            return Ok(Some(Why::option(format!("`{option}`"))));
         }
     }
     let given = request.given_name()?;
@@ -752,7 +852,7 @@ fn change(
         .filter(|_| given.is_none() && root.renamed.is_none());
     let mut names = given.iter().chain(&more).chain(&root.renamed).chain(own);
     match names.find(|name| !has(name)) {
-        Some(name) => Ok(Some(format!("the name `{name}`"))),
+        Some(name) => Ok(Some(Why::option(format!("the name `{name}`")))),
         None => Ok(None),
     }
 }

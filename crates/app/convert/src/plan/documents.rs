@@ -70,12 +70,16 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
                 left_behind.lose(field, imgconv_model::Outcome::Dropped, why);
                 continue;
             }
+            if root.tagged_subject().is_some() && planner.records.are_all_used(&root.node) {
+                continue;
+            }
             let is_used = matches!(&*root.node, Node::Opaque { child, .. } if planner.records.is_used(&child.digest));
             if roots.len() > 1 && !request.place.has_names() && is_about(root) && !is_used {
                 let why = "the destination holds one image, and nothing about the image";
                 if let (Node::Opaque { opaque, child }, None) = (&*root.node, root.tagged_subject())
                 {
                     let field = format!("{} {}", opaque.what, child.digest);
+                    let why = planner.records.why_not(&child.digest).unwrap_or(why);
                     let why = why.to_owned();
                     let (node, what) = (Arc::clone(&root.node), What::Lost { field, why });
                     planned.push(PlannedRoot {
@@ -332,9 +336,10 @@ impl<'s> Planner<'_, 's> {
         if !held && !opaque.image {
             return Ok(What::Lost {
                 field: format!("{} {}", opaque.what, child.digest),
-                why: match foreign {
-                    true => format!("the type {kind} does not belong to {target}"),
-                    false => format!("{target} can't hold documents that are not images"),
+                why: match (self.records.why_not(&child.digest), foreign) {
+                    (Some(why), _) => why.to_owned(),
+                    (None, true) => format!("the type {kind} does not belong to {target}"),
+                    (None, false) => format!("{target} can't hold documents that are not images"),
                 },
             });
         }

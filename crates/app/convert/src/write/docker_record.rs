@@ -13,7 +13,7 @@ use imgconv_reversal::{Member, Part, record_archive};
 use super::reversal::{Stored, compression, put, put_artifact};
 use crate::{
     assemble::output::ArchiveImage,
-    choose::docker_record::restored_archive,
+    choose::docker_record::{ends, restored_archive},
     plan::data::{KeptArchive, PlannedDocker},
     read::docker_record::{DIGEST, FILE, FILE_DIGEST, IDENTITY, IMAGES, Kind, MEDIA_TYPE, NAMES},
 };
@@ -119,7 +119,8 @@ fn members(whole: &WholeArchive, images: &[&ArchiveImage]) -> Result<Vec<Member>
         .collect())
 }
 
-/// Restores the archive that images were made of, and writes it as a blob; returns its digest and size.
+/// Restores the archive that images were made of, and writes it as a blob; returns its digest and size. A place whose copy
+/// of the record is damaged or missing is passed over for the next one.
 pub(super) fn restore(
     sink: &dyn BundleSink,
     exact: &PlannedDocker<'_>,
@@ -127,11 +128,18 @@ pub(super) fn restore(
 ) -> Result<(Digest, u64)> {
     let PlannedDocker {
         records,
-        bundle,
+        bundles,
         images,
         ..
     } = exact;
-    let archive = restored_archive(records, *bundle, images, env)?;
+    let mut bundles = bundles.iter();
+    let archive = loop {
+        let bundle = *bundles.next().expect("a record has a place");
+        match restored_archive(records, bundle, images, env) {
+            Err(error) if bundles.len() > 0 && !ends(&error, false) => {}
+            restored => break restored?,
+        }
+    };
     let work = Work::begin("the archive", Counted::Result, Some(archive.size), env);
     let put = put(sink, WHOLE_ARCHIVE, work.reading(archive.open()?), env)?;
     Ok((put.digest, put.size))

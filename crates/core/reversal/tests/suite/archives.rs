@@ -261,6 +261,19 @@ fn a_damaged_record_of_an_archive_is_found_without_the_layers() {
     assert!(fault(&[&made.record[..], b"more"].concat(), size, &uses).is_some());
 }
 
+/// The instruction that makes that many zeros.
+fn zeros_of(count: u64) -> Vec<u8> {
+    let mut zeros = Vec::new();
+    let mut rest = count;
+    while rest >= 0x80 {
+        zeros.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    zeros.push(rest as u8);
+    zeros.resize(zeros.len() + count as usize + 1, 0);
+    zeros
+}
+
 /// H9s: a record can't make more than the layers of the image and its own size give.
 #[test]
 fn a_record_of_an_archive_is_bounded() {
@@ -281,12 +294,16 @@ fn a_record_of_an_archive_is_bounded() {
     let error = fault(&repeated, 1 << 20, &[1, 1]).unwrap();
     assert!(error.message().contains("more often"), "{error}");
     // Zeros that the record itself makes.
-    let mut zeros = vec![0x80, 0x80, 0x80, 0x80, 1];
-    zeros.resize(zeros.len() + (256 << 20), 0);
-    zeros.push(0);
-    let zeros = hostile(256 << 20, &zeros);
+    let zeros = hostile(256 << 20, &zeros_of(256 << 20));
     let error = fault(&zeros, zeros.len() as u64, &[1, 1]).unwrap();
     assert!(error.message().contains("give"), "{error}");
+    // Zeros in place of a layer that the image has: the length alone does not tell them.
+    let layer = [vec![4; 256 << 20]];
+    let large = archive(&[(Vec::new(), Some(0))], &layer);
+    let zeros = encoder.compress(&zeros_of(256 << 20)).unwrap();
+    let zeros = [&large.record[..64 + 40], &zeros].concat();
+    let error = fault(&zeros, zeros.len() as u64, &[1]).unwrap();
+    assert!(error.message().contains("of its size"), "{error}");
     // Such a record is not made.
     let env = env();
     let zeros = vec![0; 80 << 20];
