@@ -14,7 +14,8 @@ use imgconv_convert::{
     read::{
         docker_record::{self, DockerRecord},
         node::{ImageNode, Node, platform_of, shown_compression},
-        reversal::{self, Reversal, Search},
+        reversal::{self, Reversal},
+        search::Search,
         source::Source,
         spec::spec_of,
     },

@@ -17,8 +17,8 @@ use imgconv_convert::{
     read::{
         carried::restore,
         node::ImageNode,
-        reversal::decode_beside,
         root::SourceRoot,
+        search::decode_beside,
         source::Source,
         spec::{spec_of, told_apart},
     },

@@ -22,8 +22,8 @@ use crate::{
 };
 use imgconv_convert::read::{
     node::{ImageNode, Node, semantics},
-    reversal::Search,
     root::SourceRoot,
+    search::Search,
     source::Source,
 };
 use imgconv_locate::locator::Locator;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use imgconv_convert::{DOCUMENT_VERSION, outcome::BAD_RECORD, read::reversal::UNREAD};
+use imgconv_convert::{DOCUMENT_VERSION, outcome::BAD_RECORD, read::search::UNREAD};
 use imgconv_model::{Code, Error, Result, quote, quote_path};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use imgconv_convert::{
-    read::{reversal::decode_beside, source::Source},
+    read::{search::decode_beside, source::Source},
     tags::{identity, read},
 };
 use imgconv_fs::metadata;

@@ -39,7 +39,8 @@ use crate::{
     },
     read::{
         node::{ImageNode, Node, algorithm_in},
-        reversal::{UNREAD, holds_record},
+        reversal::holds_record,
+        search::UNREAD,
         spec::spec_of,
     },
 };

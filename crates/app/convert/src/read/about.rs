@@ -1,6 +1,6 @@
 //! Documents about images that a locator chose, in a place that lists them as entries of their own: the SBOMs,
 //! signatures and other referrers of a layout. They come along with their images, as they do from a registry.
-//! Records of reversal are found by [`super::reversal`].
+//! Records of reversal are found by [`super::search`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,8 +17,9 @@ use imgconv_model::{Child, Digest, Env, Report, Result, Root, RootEntry};
 use super::{
     cosign::is_about_image,
     node::Node,
-    reversal::{ends, is_record, is_type},
+    reversal::{is_record, is_type},
     root::{list_tag, reference_text, subject_of_tag},
+    search::ends,
     source::Source,
 };
 

@@ -9,6 +9,7 @@ pub mod docker_record;
 pub mod node;
 pub mod reversal;
 pub mod root;
+pub mod search;
 pub mod source;
 pub mod spec;
 pub mod unknown;

@@ -13,7 +13,7 @@ use imgconv_convert::{
         data::{Outputs, Plan, PlannedStream, StreamStep},
         plan,
     },
-    read::{node::Node, reversal::Search, root::SourceRoot},
+    read::{node::Node, root::SourceRoot, search::Search},
     write::{self, Destination},
 };
 use imgconv_format_aci::{Manifest, manifest_for, manifest_of};
