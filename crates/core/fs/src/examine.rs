@@ -233,7 +233,7 @@ mod tests {
         ];
         let ask = |path: &Path| {
             in_directory(&closed, || {
-                fs::set_permissions(path, Permissions::from_mode(0)).unwrap();
+                fs::set_permissions(path, Permissions::from_mode(0o000)).unwrap();
                 let found = unprivileged(|| names.map(|name| is_out_of_reach(Path::new(name))));
                 fs::set_permissions(path, Permissions::from_mode(0o700)).unwrap();
                 found
