@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -119,28 +120,42 @@ impl Found {
 
 impl Tree {
     /// Examines every file and folder below a folder, sorted; `None` stands for anything but a
-    /// place. Symbolic links are not followed, and a directory that is a place, or may be one, is not
-    /// searched.
+    /// place. Symbolic links are not followed, and a directory that is a place is not searched. A directory of which
+    /// a part can't be examined is told as unreadable and searched: it may hold images beside that part.
     fn walk(self, root: &Path) -> impl Iterator<Item = Option<Found>> {
         let mut walk = WalkDir::new(root)
             .sort_by_file_name()
             .follow_root_links(true)
             .max_depth(DEPTH)
             .into_iter();
+        // The directory that is listed now, and whether it was told as unreadable.
+        let mut listed = (root.to_owned(), false);
         std::iter::from_fn(move || {
             let entry = match walk.next()? {
                 Ok(entry) => entry,
                 // A file system's own folder, which only root can list.
                 Err(error) if error.path().is_some_and(is_lost_and_found) => return Some(None),
                 Err(error) => {
-                    let path = error.path().unwrap_or(Path::new("?")).to_owned();
-                    let error = Error::io(error.into(), quote_path(&path));
+                    // An error in the middle of a directory names no path. It comes right after the directory,
+                    // because the names are sorted before any of them is told.
+                    let path = error.path().unwrap_or(&listed.0).to_owned();
+                    if listed == (path.clone(), true) {
+                        return Some(None);
+                    }
+                    let error = Error::io(cause(error), quote_path(&path));
                     return Some(Some(Found::unreadable(&path, error)));
                 }
             };
             let found = self.look(&entry);
-            if entry.file_type().is_dir() && found.is_some() {
-                walk.skip_current_dir();
+            if entry.file_type().is_dir() {
+                let is_partly_closed = |found: &Found| {
+                    let failed = matches!(&found.transport, Err(error) if error.code() == Code::Io);
+                    failed && can_be_searched(entry.path())
+                };
+                listed = (entry.path().to_owned(), found.is_some());
+                if !found.as_ref().is_none_or(is_partly_closed) {
+                    walk.skip_current_dir();
+                }
             }
             Some(found)
         })
@@ -202,6 +217,17 @@ impl Tree {
         }
         Ok(None)
     }
+}
+
+/// Returns the error of the system in an error of a walk, whose own form has no number.
+fn cause(error: walkdir::Error) -> io::Error {
+    let number = error.io_error().and_then(io::Error::raw_os_error);
+    number.map_or_else(|| error.into(), io::Error::from_raw_os_error)
+}
+
+/// Says whether the names in a directory can be looked up.
+fn can_be_searched(directory: &Path) -> bool {
+    is_directory(&directory.join(".")).is_ok_and(|found| found)
 }
 
 fn is_lost_and_found(path: &Path) -> bool {
@@ -438,5 +464,83 @@ impl States for Folder {
             Some((bundle, inner)) => bundle.state(&inner),
             None => Ok(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{self, Permissions},
+        os::unix::fs::PermissionsExt as _,
+    };
+
+    use imgconv_testkit::unprivileged;
+
+    use super::*;
+
+    static TRANSPORTS: [&dyn Transport; 2] = [
+        &imgconv_transport_oci_layout::OCI_LAYOUT,
+        &imgconv_transport_docker_root::DOCKER_ROOT,
+    ];
+    const TREE: Tree = Tree {
+        acis_only: false,
+        transports: || &TRANSPORTS,
+    };
+
+    /// Runs as a user who can't use a path with this mode.
+    fn with_mode<T: Send>(path: &Path, mode: u32, run: impl FnOnce() -> T + Send) -> T {
+        let set = |mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        set(mode);
+        let found = unprivileged(run);
+        set(0o700);
+        found
+    }
+
+    #[test]
+    fn k50_a_folder_that_cannot_be_listed_is_an_error_with_the_cause() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = with_mode(folder.path(), 0o300, || TREE.recognise(folder.path()));
+        let text = error.unwrap_err().to_string();
+        let expected = format!(
+            "{}: Permission denied (os error 13)",
+            quote_path(folder.path())
+        );
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn k50_a_folder_of_which_a_part_is_closed_is_searched_and_each_error_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        // The directory `image` may be a part of docker's data root.
+        fs::create_dir_all(at("sub/image")).unwrap();
+        fs::create_dir_all(at("sub/layout/blobs")).unwrap();
+        fs::write(
+            at("sub/layout/oci-layout"),
+            r#"{"imageLayoutVersion":"1.0.0"}"#,
+        )
+        .unwrap();
+        fs::write(at("sub/layout/index.json"), "{}").unwrap();
+        let list = || {
+            let found = TREE.walk(folder.path()).flatten();
+            let shown = found.map(|found| {
+                let relative = Path::new(&found.path).strip_prefix(folder.path());
+                let relative = relative.unwrap().display().to_string();
+                let kind = found.transport.map(|transport| transport.place().scheme);
+                (relative, kind.map_err(|error| error.to_string()))
+            });
+            shown.collect::<Vec<_>>()
+        };
+        for mode in [0, 0o444] {
+            let found = with_mode(&at("sub/image"), mode, list);
+            let failed = found.iter().filter(|(_, kind)| kind.is_err());
+            let failed: Vec<&str> = failed.map(|(path, _)| &**path).collect();
+            assert_eq!(failed, ["sub", "sub/image"], "{mode:o}: {found:?}");
+            let layout = ("sub/layout".to_owned(), Ok("oci"));
+            assert!(found.contains(&layout), "{found:?}");
+        }
+        // The names in the folder itself can't be looked up.
+        let found = with_mode(&at("sub"), 0o444, list);
+        assert_eq!(found.len(), 1, "{found:?}");
     }
 }

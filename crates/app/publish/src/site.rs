@@ -105,8 +105,8 @@ impl Site {
     /// If the file system has no locks, or the run is cancelled.
     pub(crate) fn lock(&mut self, env: &Env) -> Result<()> {
         if !self.new && self.lock.is_none() {
-            let locked = lock_directory(&self.files, env, "lock of the site");
-            self.lock = Some(locked.map_err(|error| error.at(quote_path(&self.root)))?);
+            let what = format!("lock of the site {}", quote_path(&self.root));
+            self.lock = Some(lock_directory(&self.files, env, &what)?);
         }
         Ok(())
     }
@@ -384,11 +384,43 @@ fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
+    use std::sync::{atomic::Ordering, mpsc};
 
-    use imgconv_model::Platform;
+    use imgconv_model::{Event, Platform, Progress};
 
     use super::*;
+
+    #[derive(Debug)]
+    struct Told(mpsc::Sender<String>);
+
+    impl Progress for Told {
+        fn event(&self, event: Event<'_>) {
+            if let Event::Waiting { what } = event {
+                self.0.send(what.to_owned()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_that_waits_names_the_site() {
+        let folder = tempfile::tempdir().unwrap();
+        let env = || Env::new(folder.path(), Platform::new("linux", "amd64"));
+        let (sender, receiver) = mpsc::channel();
+        let mut told = env();
+        told.progress = Arc::new(Told(sender));
+        let open = |env: &Env| Site::open(folder.path(), env).unwrap();
+        let mut held = open(&env());
+        held.lock(&env()).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| open(&told).lock(&told).unwrap());
+            let expected = format!(
+                "waiting for the lock of the site {}, which another run holds",
+                quote_path(folder.path())
+            );
+            assert_eq!(receiver.recv().unwrap(), expected);
+            drop(held);
+        });
+    }
 
     #[test]
     fn one_run_at_a_time_changes_an_existing_site() {

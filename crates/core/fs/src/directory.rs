@@ -17,7 +17,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{descriptor::is_empty, examine::or_nothing};
+use crate::{descriptor::is_empty, examine::or_other_kind};
 
 /// An open directory. Paths below it are relative, their components separated by `/`; the empty
 /// path is the directory itself.
@@ -252,7 +252,7 @@ impl Directory {
     /// # Errors
     /// [`Code::Io`] if a call of the system failed.
     pub fn is_directory(&self, path: &str) -> Result<bool> {
-        Ok(or_nothing(self.walk(path, FileType::Directory))?.is_some())
+        Ok(or_other_kind(self.walk(path, FileType::Directory))?.is_some())
     }
 
     /// Returns true if a path is a regular file. A symbolic link is no file.
@@ -260,7 +260,7 @@ impl Directory {
     /// # Errors
     /// [`Code::Io`] if a call of the system failed.
     pub fn is_file(&self, path: &str) -> Result<bool> {
-        or_nothing(self.has_file(path))
+        or_other_kind(self.has_file(path))
     }
 
     /// Opens the directory of a path by one system call that follows no link, and returns the last component.

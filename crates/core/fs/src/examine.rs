@@ -4,7 +4,8 @@
 use std::{
     fs::{self, Metadata},
     io,
-    path::Path,
+    os::unix::ffi::OsStrExt as _,
+    path::{Component, Path},
 };
 
 use imgconv_model::{Error, Result, quote_path};
@@ -42,6 +43,20 @@ pub fn is_there(path: &Path) -> Result<bool> {
     Ok(told(fs::symlink_metadata(path), path)?.is_some())
 }
 
+/// Says whether a path that begins with a name leads nowhere for this user, because the current directory can't
+/// be searched: a text that may also be another name is then not taken for a path. A path that begins with `/`
+/// or `.` is meant as a path, so false.
+pub fn is_out_of_reach(path: &Path) -> bool {
+    match path.components().next() {
+        // The name itself needs no rights, only the directory.
+        Some(Component::Normal(name)) if !name.as_bytes().starts_with(b".") => {
+            let found = fs::symlink_metadata(name);
+            found.is_err_and(|error| Errno::from_io_error(&error) == Some(Errno::ACCESS))
+        }
+        _ => false,
+    }
+}
+
 fn told(found: io::Result<Metadata>, path: &Path) -> Result<Option<Metadata>> {
     match found {
         Ok(found) => Ok(Some(found)),
@@ -62,16 +77,33 @@ pub fn or_nothing<T: Default>(found: Result<T>) -> Result<T> {
     }
 }
 
+/// Reads an error as [`or_nothing`] does, of a question whose answer about an absent file is no error, such as
+/// those of [`Directory`](crate::Directory): the error that there is no such file stays too.
+///
+/// # Errors
+/// The errors of the system.
+pub fn or_other_kind<T: Default>(found: Result<T>) -> Result<T> {
+    let is_absent = |cause| Errno::from_io_error(cause) == Some(Errno::NOENT);
+    match found {
+        Err(error) if error.cause().is_some_and(is_absent) => Err(error),
+        found => or_nothing(found),
+    }
+}
+
 /// Says whether an error is that of a call that failed, and not the answer that a path leads to nothing,
-/// or to another kind of file.
+/// or to another kind of file. An error without a number of the system is a failure too, unless a path with
+/// a zero byte is its reason.
 fn is_fault(error: &io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    errno.is_some_and(|errno| {
-        !matches!(
+    match Errno::from_io_error(error) {
+        Some(errno) => !matches!(
             errno,
             Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::NXIO
-        )
-    })
+        ),
+        None => !matches!(
+            error.kind(),
+            io::ErrorKind::InvalidInput | io::ErrorKind::NotFound
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -86,7 +118,7 @@ mod tests {
     };
 
     use imgconv_model::Code;
-    use imgconv_testkit::unprivileged;
+    use imgconv_testkit::{in_directory, unprivileged};
 
     use super::*;
 
@@ -154,5 +186,63 @@ mod tests {
             assert_eq!(found.is_err(), is_error, "{errno}");
         }
         assert_eq!(or_nothing(Ok(Some(1))).unwrap(), Some(1));
+    }
+
+    #[test]
+    fn an_error_without_a_number_is_one_of_the_system() {
+        for (kind, is_error) in [
+            (io::ErrorKind::Other, true),
+            (io::ErrorKind::TimedOut, true),
+            (io::ErrorKind::InvalidInput, false),
+            (io::ErrorKind::NotFound, false),
+        ] {
+            let found: Result<bool> = or_nothing(Err(Error::io(kind.into(), "x")));
+            assert_eq!(found.is_err(), is_error, "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_error_that_a_listed_file_is_absent_stays() {
+        for (errno, is_error) in [
+            (Errno::NOENT, true),
+            (Errno::IO, true),
+            (Errno::NOTDIR, false),
+            (Errno::LOOP, false),
+        ] {
+            let found: Result<bool> = or_other_kind(Err(Error::io(errno.into(), "x")));
+            assert_eq!(found.is_err(), is_error, "{errno}");
+        }
+        let other: Result<bool> = or_other_kind(Err(Error::new(Code::Io, "not a regular file")));
+        assert!(!other.unwrap() && or_other_kind(Ok(true)).unwrap());
+    }
+
+    #[test]
+    fn a_name_is_out_of_reach_in_a_directory_that_cannot_be_searched() {
+        let folder = tempfile::tempdir().unwrap();
+        let closed = folder.path().join("closed");
+        fs::create_dir_all(closed.join("inner/below")).unwrap();
+        let names = [
+            "inner",
+            "inner/below",
+            "none",
+            ".none",
+            "./inner",
+            "../x",
+            "/",
+            "",
+        ];
+        let ask = |path: &Path| {
+            in_directory(&closed, || {
+                fs::set_permissions(path, Permissions::from_mode(0o000)).unwrap();
+                let found = unprivileged(|| names.map(|name| is_out_of_reach(Path::new(name))));
+                fs::set_permissions(path, Permissions::from_mode(0o700)).unwrap();
+                found
+            })
+        };
+        let found = ask(&closed);
+        assert_eq!(found[..3], [true; 3]);
+        assert_eq!(found[3..], [false; 5]);
+        // The name is there, and only the path below it can't be examined.
+        assert_eq!(ask(&closed.join("inner")), [false; 8]);
     }
 }

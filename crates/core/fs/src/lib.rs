@@ -49,7 +49,9 @@ pub use descriptor::{
     is_empty, jobs_within_limit, open_directory, open_directory_at, path_of, set_mode,
 };
 pub use directory::{Directory, Links, Near, make_directory_at, open_file_at};
-pub use examine::{is_directory, is_file, is_there, metadata, or_nothing};
+pub use examine::{
+    is_directory, is_file, is_out_of_reach, is_there, metadata, or_nothing, or_other_kind,
+};
 pub use given::{
     open_given, open_nonblocking, open_regular, read_given, set_blocking, standard_output,
 };

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use imgconv_model::{Result, quote_path};
+use imgconv_model::{Code, Result, quote_path};
 
 use crate::{
     directory::Directory,
-    examine::{is_directory, or_nothing},
+    examine::{is_directory, or_other_kind},
 };
 
 /// Says whether a path is a directory that `is_place` accepts. An error of `is_place` is an error here
@@ -15,12 +15,16 @@ use crate::{
 /// # Errors
 /// The errors of the system, with the path.
 pub fn is_place(path: &Path, is_place: impl FnOnce(&Directory) -> Result<bool>) -> Result<bool> {
-    match is_directory(path)? {
-        true => or_nothing(Directory::open(path).and_then(|directory| {
-            is_place(&directory).map_err(|error| error.at(quote_path(path)))
-        })),
-        false => Ok(false),
+    if !is_directory(path)? {
+        return Ok(false);
     }
+    let directory = match Directory::open(path) {
+        Ok(directory) => directory,
+        // The directory may be gone since the first look; one that is still there could not be opened.
+        Err(error) if error.code() == Code::Missing && is_directory(path)? => return Err(error),
+        Err(error) => return or_other_kind(Err(error)),
+    };
+    or_other_kind(is_place(&directory).map_err(|error| error.at(quote_path(path))))
 }
 
 #[cfg(test)]
@@ -30,7 +34,7 @@ mod tests {
         os::unix::fs::PermissionsExt as _,
     };
 
-    use imgconv_model::{Code, Error};
+    use imgconv_model::Error;
     use imgconv_testkit::unprivileged;
     use rustix::io::Errno;
 
@@ -43,9 +47,12 @@ mod tests {
         assert!(!is_place(Path::new("/dev/null"), |_| Ok(true)).unwrap());
         let refused = Err(Error::new(Code::Escape, "a link"));
         assert!(!is_place(folder.path(), |_| refused).unwrap());
-        let failed = Err(Error::io(Errno::IO.into(), "directory x"));
-        let error = is_place(folder.path(), |_| failed).unwrap_err();
-        assert_eq!(error.places().len(), 2, "{error}");
+        // A directory tells absence without an error.
+        for errno in [Errno::IO, Errno::NOENT] {
+            let failed = Err(Error::io(errno.into(), "directory x"));
+            let error = is_place(folder.path(), |_| failed).unwrap_err();
+            assert_eq!(error.places().len(), 2, "{error}");
+        }
     }
 
     #[test]

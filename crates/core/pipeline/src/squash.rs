@@ -217,7 +217,7 @@ pub fn squash_above(
 }
 
 /// Reduces a layer to listed paths and their parents, by the rules of appc. The layers `below` are read only if they
-/// decide about a directory that the layer does not name.
+/// decide about a directory that the layer does not name; a hard link to a file of theirs is an error.
 ///
 /// # Errors
 /// The errors of [`squash`].
@@ -227,7 +227,7 @@ pub fn squash_listed(
     paths: &BTreeSet<Vec<u8>>,
     env: &Env,
 ) -> Result<Merged> {
-    let (mut tree, spool) = (Tree::new(env), Spool::new(env)?);
+    let (mut tree, spool) = (Tree::without_dependencies(env), Spool::new(env)?);
     let layers = std::slice::from_ref(layer);
     apply_all(&mut tree, layers, 0..1, Semantics::Aci, &spool, env)?;
     tree.retain(paths);

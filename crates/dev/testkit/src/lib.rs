@@ -7,7 +7,8 @@
 //! a tar; [`random`] makes images with every unusual feature, spelled in every [`dialect`];
 //! [`schema`] validates the JSON that the program prints;
 //! [`corpus`] runs the cases of `testdata/corpus` against the built program. [`server`] is an HTTP
-//! server with any behaviour that a test needs. [`unprivileged`] runs a test without the rights of root. [`laws`] are suites that every format or every
+//! server with any behaviour that a test needs. [`unprivileged`] runs a test without the rights of root, [`in_directory`]
+//! in another directory. [`laws`] are suites that every format or every
 //! transport has to pass.
 //!
 //! For tests only. Digests, JSON and gunzip are computed without the crates under test, so that a
@@ -45,7 +46,7 @@ use std::{fmt, fs, io};
 
 pub use digest::{sha256_hex, sha256_of, sha512_hex};
 pub use image::{Compression, Config, Head, ImageRecipe};
-pub use privilege::unprivileged;
+pub use privilege::{in_directory, unprivileged};
 pub use recipe::{Item, RecipeError};
 pub use snapshot::snapshot;
 

@@ -1,7 +1,10 @@
 //! Tests of what the file system refuses, run by any user.
 
+use std::path::Path;
+
 use rustix::thread::{
-    CapabilitySet, capabilities, remove_capability_from_bounding_set, set_capabilities,
+    CapabilitySet, UnshareFlags, capabilities, remove_capability_from_bounding_set,
+    set_capabilities,
 };
 
 /// Calls a function in a thread that may not pass over the modes of files, nor may the programs that
@@ -24,7 +27,28 @@ pub fn unprivileged<T: Send>(run: impl FnOnce() -> T + Send) -> T {
         set_capabilities(None, own).expect("a process may give up its capabilities");
         run()
     };
-    std::thread::scope(|scope| match scope.spawn(limited).join() {
+    in_thread(limited)
+}
+
+/// Calls a function in a thread with a current directory of its own, which the threads and programs that the
+/// thread starts have too.
+///
+/// # Panics
+/// If the function panics, or the thread can't enter the directory.
+pub fn in_directory<T: Send>(path: &Path, run: impl FnOnce() -> T + Send) -> T {
+    in_thread(|| {
+        #[expect(
+            deprecated,
+            reason = "unsafe are the flags for descriptors and memory, which are not given"
+        )]
+        rustix::thread::unshare(UnshareFlags::FS).expect("a thread may have its own directory");
+        rustix::process::chdir(path).expect("the directory can be entered");
+        run()
+    })
+}
+
+fn in_thread<T: Send>(run: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| match scope.spawn(run).join() {
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic),
     })

@@ -46,8 +46,13 @@ pub(crate) fn split(text: &str) -> Option<(String, Option<String>)> {
         return Some((format!("[{store}]"), reference(name)));
     }
     let path = text.split_once(':').map_or(text, |(path, _)| path);
-    // Opening a path that can't be examined tells why.
-    let is_path = || imgconv_fs::is_directory(Path::new(path)).unwrap_or(true);
+    let path = Path::new(path);
+    // Opening a path that can't be examined tells why, but not every name in a directory that can't be searched
+    // is a path.
+    let is_path = || {
+        let found = imgconv_fs::is_directory(path);
+        found.unwrap_or_else(|_| !imgconv_fs::is_out_of_reach(path))
+    };
     if text.starts_with(['/', '.']) || is_path() {
         return None;
     }
@@ -72,6 +77,8 @@ fn reference(name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use imgconv_testkit::{in_directory, unprivileged};
+
     use super::*;
 
     #[test]
@@ -97,6 +104,28 @@ mod tests {
         }
         for path in ["/var/lib/x:busybox", "./x", "../x:1", "src:1"] {
             assert_eq!(split(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn names_are_no_paths_in_a_directory_that_cannot_be_searched() {
+        let folder = tempfile::tempdir().unwrap();
+        let split_with = |mode| {
+            let set = |mode| {
+                let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+                std::fs::set_permissions(folder.path(), mode).unwrap();
+            };
+            set(mode);
+            let texts = ["busybox:1", "docker.io/library/busybox", "./x:1"];
+            let found = unprivileged(|| texts.map(split));
+            set(0o700);
+            found
+        };
+        let name = |text: &str| Some((DEFAULT.to_owned(), Some(text.to_owned())));
+        let names = [name("busybox:1"), name("docker.io/library/busybox"), None];
+        for mode in [0, 0o700] {
+            let found = in_directory(folder.path(), || split_with(mode));
+            assert_eq!(found, names, "{mode}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use imgconv_fs::{Directory, or_nothing};
+use imgconv_fs::{Directory, or_other_kind};
 use imgconv_json::{Object, Value, canonical, parse};
 use imgconv_manifest::v1_image::{self, Chain, Images, is_id};
 use imgconv_model::{Code, Digest, Error, Limits, Name, Notes, Open, Result, quote};
@@ -46,7 +46,7 @@ pub(crate) struct Graph {
 
 /// Says whether a root has a graph.
 pub(crate) fn is_there(root: &Directory) -> Result<bool> {
-    let names = or_nothing(root.directories(GRAPH))?;
+    let names = or_other_kind(root.directories(GRAPH))?;
     Ok(names.iter().any(|name| is_id(name)))
 }
 

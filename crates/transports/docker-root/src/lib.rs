@@ -42,7 +42,7 @@ mod store;
 use std::path::Path;
 
 use imgconv_containerd::Store;
-use imgconv_fs::or_nothing;
+use imgconv_fs::or_other_kind;
 use imgconv_model::{Addressing, Bundle, Env, FormatFamily, Place, Result, Shape, Transport};
 
 use crate::read::{DAEMON, DataRoot};
@@ -75,10 +75,10 @@ impl Transport for DockerRoot {
     /// Says whether a directory has one of the three stores.
     fn recognise(&self, path: &Path) -> Result<bool> {
         imgconv_fs::is_place(path, |root| {
-            if !or_nothing(store::drivers(root))?.is_empty() || graph::is_there(root)? {
+            if !or_other_kind(store::drivers(root))?.is_empty() || graph::is_there(root)? {
                 return Ok(true);
             }
-            match or_nothing(root.directory(DAEMON))? {
+            match or_other_kind(root.directory(DAEMON))? {
                 Some(daemon) => Store::is_there(&daemon),
                 None => Ok(false),
             }

@@ -25,7 +25,7 @@ pub fn edit<T>(path: &str, env: &Env, change: impl FnOnce(&mut Index) -> Result<
         let directory = open(path, env)?;
         // Leftovers that can't be found or removed now are left to a later run.
         let _ = remove_leftovers(Path::new(path));
-        let _lock = lock(&directory, env)?;
+        let _lock = lock(&directory, Path::new(path), env)?;
         let mut index = read_index(&directory, &env.limits)?;
         let before = index.render();
         let done = change(&mut index)?;

@@ -74,7 +74,7 @@ pub struct Swept {
 pub fn gc(path: &str, sweep: &Sweep, env: &Env) -> Result<Swept> {
     let work = || -> Result<Swept> {
         let directory = open(path, env)?;
-        let _lock = lock(&directory, env)?;
+        let _lock = lock(&directory, Path::new(path), env)?;
         refuse_growing(path, &directory)?;
         let read = || directory.read(INDEX_FILE, ("root_index", env.limits.root_index));
         let before = read()?;

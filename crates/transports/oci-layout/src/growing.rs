@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     io::{self, Write},
     os::fd::OwnedFd,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -42,9 +43,14 @@ pub(crate) struct Growing {
 impl Growing {
     /// Makes the directory of all blobs, if it is missing. From then on, until the stage is gone,
     /// no run frees space.
-    pub(crate) fn new(directory: &Directory, stage: &Arc<Stage>, env: &Env) -> Result<Self> {
+    pub(crate) fn new(
+        directory: &Directory,
+        path: &Path,
+        stage: &Arc<Stage>,
+        env: &Env,
+    ) -> Result<Self> {
         // This waits for a run that frees space now.
-        let _lock = lock(directory, env)?;
+        let _lock = lock(directory, path, env)?;
         stage.mark(GROWING)?;
         Ok(Self {
             pool: None,

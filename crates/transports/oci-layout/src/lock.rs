@@ -9,11 +9,11 @@
 //! In an empty directory there is no such file yet: the writer that makes a layout there makes the
 //! file first, without replacing that of another writer, and locks the file.
 
-use std::fs::File;
+use std::{fs::File, path::Path};
 
 use imgconv_fs::{Stage, lock_directory, lock_file_at, refresh};
 use imgconv_layout::MARKER;
-use imgconv_model::{Env, Error, Result};
+use imgconv_model::{Env, Error, Result, quote_path};
 use rustix::fs::AtFlags;
 
 use crate::{
@@ -21,8 +21,6 @@ use crate::{
     files::{Files, INDEX_FILE, LAYOUT_FILE},
 };
 
-/// The name of the lock in errors.
-const WHAT: &str = "lock of the layout";
 /// The number of attempts to make and lock `oci-layout` while other writers remove theirs.
 const TRIES: usize = 100;
 
@@ -37,10 +35,11 @@ pub(crate) struct Lock {
 }
 
 /// Waits for the lock on a layout. In a directory without `oci-layout`, which is no layout yet, the
-/// lock keeps out the runs of this machine only.
-pub(crate) fn lock(directory: &Directory, env: &Env) -> Result<Lock> {
-    let first = lock_directory(directory.descriptor(), env, WHAT)?;
-    let marker = lock_file_at(directory.descriptor(), LAYOUT_FILE, env, WHAT)?;
+/// lock keeps out the runs of this machine only. `path` names the directory in messages.
+pub(crate) fn lock(directory: &Directory, path: &Path, env: &Env) -> Result<Lock> {
+    let what = what(path);
+    let first = lock_directory(directory.descriptor(), env, &what)?;
+    let marker = lock_file_at(directory.descriptor(), LAYOUT_FILE, env, &what)?;
     refresh(directory.descriptor(), INDEX_FILE);
     Ok(Lock {
         marker,
@@ -51,8 +50,13 @@ pub(crate) fn lock(directory: &Directory, env: &Env) -> Result<Lock> {
 
 /// Waits for the lock on a layout, or on a directory in which a layout is made now: it gets its
 /// `oci-layout`. `stage` is a stage in the same file system.
-pub(crate) fn lock_to_commit(directory: &Directory, stage: &Stage, env: &Env) -> Result<Lock> {
-    let mut lock = lock(directory, env)?;
+pub(crate) fn lock_to_commit(
+    directory: &Directory,
+    path: &Path,
+    stage: &Stage,
+    env: &Env,
+) -> Result<Lock> {
+    let mut lock = lock(directory, path, env)?;
     let there = |name: &str| directory.open(&[name]).map(|found| found.is_some());
     for _ in 0..TRIES {
         // A directory with an index and without the marker is no layout, which the caller says.
@@ -67,10 +71,15 @@ pub(crate) fn lock_to_commit(directory: &Directory, stage: &Stage, env: &Env) ->
             }
             Err(error) => return Err(Error::io(error, format!("file {LAYOUT_FILE}"))),
         }
-        lock.marker = lock_file_at(directory.descriptor(), LAYOUT_FILE, env, WHAT)?;
+        lock.marker = lock_file_at(directory.descriptor(), LAYOUT_FILE, env, &what(path))?;
         refresh(directory.descriptor(), INDEX_FILE);
     }
     Ok(lock)
+}
+
+/// Returns the name of the lock in errors and events.
+fn what(path: &Path) -> String {
+    format!("lock of the layout {}", quote_path(path))
 }
 
 impl Lock {
@@ -80,5 +89,49 @@ impl Lock {
         if self.made && matches!(directory.open(&[INDEX_FILE]), Ok(None)) {
             let _ = rustix::fs::unlinkat(directory.descriptor(), LAYOUT_FILE, AtFlags::empty());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        sync::{Arc, mpsc},
+    };
+
+    use imgconv_model::{Event, Platform, Progress};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Told(mpsc::Sender<String>);
+
+    impl Progress for Told {
+        fn event(&self, event: Event<'_>) {
+            if let Event::Waiting { what } = event {
+                self.0.send(what.to_owned()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_that_waits_names_the_layout() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(LAYOUT_FILE), MARKER).unwrap();
+        let open = || Directory::open_to_change(folder.path()).unwrap();
+        let env = || Env::new("/", Platform::new("linux", "amd64"));
+        let (sender, receiver) = mpsc::channel();
+        let mut told = env();
+        told.progress = Arc::new(Told(sender));
+        let path = Path::new("some/layout");
+        let held = lock(&open(), path, &env()).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| lock(&open(), path, &told).unwrap());
+            assert_eq!(
+                receiver.recv().unwrap(),
+                "waiting for the lock of the layout \"some/layout\", which another run holds"
+            );
+            drop(held);
+        });
     }
 }

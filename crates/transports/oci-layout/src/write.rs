@@ -75,7 +75,7 @@ impl LayoutSink {
         let (existing, stage) = match fs::metadata(&destination) {
             Ok(metadata) if metadata.is_dir() => {
                 let directory = Directory::open_to_change(&destination)?;
-                look(&directory, env).map_err(|error| error.at(locator.clone()))?;
+                look(&directory, &destination, env).map_err(|error| error.at(locator.clone()))?;
                 let stage = Stage::new(&destination, Stage::PREFIX, true)?;
                 (Some(directory), stage)
             }
@@ -132,7 +132,7 @@ impl LayoutSink {
         let Some(directory) = &sink.existing else {
             return Err(Error::new(Code::Io, "the directory disappeared").at(quote(path)));
         };
-        let growing = Growing::new(directory, &sink.stage, env)?;
+        let growing = Growing::new(directory, &sink.path, &sink.stage, env)?;
         Ok(Self {
             growing: Some(Arc::new(growing)),
             ..sink
@@ -232,9 +232,9 @@ fn load(directory: &Directory, env: &Env) -> Result<Option<Index>> {
 
 /// Looks whether a directory can be written to. A machine that has cached the size of a file that another
 /// one replaces may see half of the file: then the lock decides.
-fn look(directory: &Directory, env: &Env) -> Result<()> {
+fn look(directory: &Directory, path: &Path, env: &Env) -> Result<()> {
     load(directory, env).map(drop).or_else(|error| {
-        let again = lock(directory, env).and_then(|_lock| load(directory, env));
+        let again = lock(directory, path, env).and_then(|_lock| load(directory, env));
         again.map(drop).map_err(|_| error)
     })
 }
@@ -498,7 +498,7 @@ impl BundleSink for LayoutSink {
             }
         }
         let apply = |directory: &Directory| -> Result<()> {
-            let lock = lock_to_commit(directory, &self.stage, &self.env)?;
+            let lock = lock_to_commit(directory, &self.path, &self.stage, &self.env)?;
             let work = || -> Result<()> {
                 if self.growing.is_some() {
                     check_complete(directory, &listed, &self.env)?;

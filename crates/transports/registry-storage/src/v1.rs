@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use imgconv_fs::{Directory, or_nothing};
+use imgconv_fs::{Directory, or_other_kind};
 use imgconv_manifest::{
     v1_image::{self, Chain, Images, check_id, is_id},
     v1_layer,
@@ -25,7 +25,7 @@ pub(crate) fn is_there(directory: &Directory) -> Result<bool> {
     if !directory.is_directory(REPOSITORIES)? {
         return Ok(false);
     }
-    for id in or_nothing(directory.directories(IMAGES))? {
+    for id in or_other_kind(directory.directories(IMAGES))? {
         if is_id(&id) && directory.is_file(&file(&id, "json"))? {
             return Ok(true);
         }

@@ -123,6 +123,39 @@ fn k50_below_a_folder_such_a_path_is_one_unreadable_entry() {
 
 // robustness K50
 #[test]
+fn k50_a_closed_part_hides_no_image_beside_it() {
+    let sandbox = Sandbox::new();
+    sources(&sandbox);
+    fs::create_dir(sandbox.path("all")).unwrap();
+    fs::rename(sandbox.path("folder"), sandbox.path("all/folder")).unwrap();
+    // The directory `image` may be a part of docker's data root.
+    fs::create_dir(sandbox.path("all/folder/image")).unwrap();
+    let closed = [("all/folder/image", 0)];
+    let (code, stdout, _) = run(&sandbox, &closed, &["ls", "all", "--json"]);
+    let listed: Value = serde_json::from_str(&stdout).unwrap();
+    let images = listed["images"].as_array().unwrap();
+    let unreadable = images
+        .iter()
+        .filter(|image| image["format"] == "unreadable");
+    assert_eq!(
+        (code, images.len(), unreadable.count()),
+        (1, 6, 2),
+        "{stdout}"
+    );
+    let mut fields = labels("1.0", "amd64");
+    fields.push_str(r#","dependencies":[{"imageName":"example.com/app"}]"#);
+    sandbox.aci("up.aci", "example.com/up", &fields, "file up \"1\"");
+    let convert = ["convert", "up.aci", "oci:out", "--deps", "all/folder"];
+    let (code, stdout, stderr) = run(&sandbox, &closed, &convert);
+    assert_eq!(code, 0, "{stdout}{stderr}");
+    // A folder that can't be read at all has no image, and the error says why.
+    let (code, _, stderr) = run(&sandbox, &[("all/folder", 0o100)], &convert);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("Permission denied"), "{stderr}");
+}
+
+// robustness K50
+#[test]
 fn k50_links_and_names_that_lead_nowhere_are_answers() {
     let sandbox = Sandbox::new();
     symlink("nowhere", sandbox.path("dangling")).unwrap();

@@ -83,10 +83,14 @@ impl Locator {
             Address::At(transport, path) if transport.place().any_file => path,
             Address::At(..) => return Self::of_source(written),
         };
-        match or_nothing(Self::bare(path, false).map(Some))? {
-            Some(found) if holds_acis(found.transport) => Ok(found),
+        match Self::bare(path, false) {
+            Ok(found) if holds_acis(found.transport) => Ok(found),
+            // A part that can't be examined hides no ACI beside it: the walk below a folder tells of the part.
             _ if is_directory(Path::new(path))? => Ok(Self::whole(transport("aci-tree")?, path)),
-            _ => Ok(Self::whole(transport("aci")?, path)),
+            found => {
+                or_nothing(found.map(Some))?;
+                Ok(Self::whole(transport("aci")?, path))
+            }
         }
     }
 
@@ -239,8 +243,9 @@ impl Locator {
         // `oci://WORD` is a registry, and `oci:///PATH` a path.
         let registry =
             scheme == "oci" && self.location.starts_with("//") && !self.location.starts_with("///");
-        // A grammar of its own finds the end of the location, whatever colons are in it.
-        let splits = self.transport.split(&self.location).is_some();
+        // A grammar of its own may find the end of the location whatever colons are in it, or read another location.
+        let parts = self.transport.split(&self.location);
+        let splits = parts.is_some_and(|parts| parts == (self.location.clone(), None));
         let colon = self.location.contains(':') && !splits;
         let awkward = self.takes_reference() && (colon || registry);
         let mut text = match awkward {
@@ -354,10 +359,22 @@ impl Locator {
         Ok(locator)
     }
 
+    /// The locator of a text that is read as a name of appc.
+    fn of_appc(text: &str) -> Result<Self> {
+        let image: AppImage = text.parse()?;
+        let mut locator = Self::whole(transport("appc")?, &image.to_string());
+        locator.guessed = Some(text.to_owned());
+        Ok(locator)
+    }
+
     /// The locator of an existing path; if there is none, perhaps of a name of appc.
     fn bare(text: &str, or_appc: bool) -> Result<Self> {
         if text == "-" {
             return Ok(Self::whole(transport("aci")?, text));
+        }
+        // A directory that can't be searched has no paths for this user, and every text would be an error.
+        if or_appc && imgconv_fs::is_out_of_reach(Path::new(text)) && is_appc(text)? {
+            return Self::of_appc(text);
         }
         let exists = |path: &str| imgconv_fs::is_there(Path::new(path));
         let found = |path: &str| {
@@ -398,10 +415,7 @@ impl Locator {
             }
         }
         if or_appc && is_appc(text)? {
-            let image: AppImage = text.parse()?;
-            let mut locator = Self::whole(transport("appc")?, &image.to_string());
-            locator.guessed = Some(text.to_owned());
-            return Ok(locator);
+            return Self::of_appc(text);
         }
         // The user may have meant a place on a server.
         let shown = quote(without_userinfo(text));
@@ -465,5 +479,9 @@ fn is_appc(text: &str) -> Result<bool> {
         return Ok(false);
     };
     let is_archive = SUFFIXES.iter().any(|suffix| image.name.ends_with(suffix));
-    Ok(host.contains('.') && !is_archive && imgconv_fs::metadata(Path::new(host))?.is_none())
+    if !host.contains('.') || is_archive {
+        return Ok(false);
+    }
+    let host = Path::new(host);
+    Ok(imgconv_fs::is_out_of_reach(host) || imgconv_fs::metadata(host)?.is_none())
 }

@@ -22,8 +22,12 @@ const LONGEST: usize = 32;
 /// Says whether an argument is a path whatever its first colon means: the argument has the form of
 /// a path, or exists, or the text before one of its colons exists and the rest is a REF.
 pub(super) fn is_path(text: &str) -> bool {
-    // A path that can't be examined is one: reading the path tells why.
-    let exists = |path: &str| imgconv_fs::is_there(Path::new(path)).unwrap_or(true);
+    // A path that can't be examined is one: reading the path tells why. In a directory that can't be searched,
+    // every name would be such a path.
+    let exists = |path: &str| {
+        let found = imgconv_fs::is_there(Path::new(path));
+        found.unwrap_or_else(|_| !imgconv_fs::is_out_of_reach(Path::new(path)))
+    };
     let Some((word, _)) = text.split_once(':') else {
         return true;
     };

@@ -1,6 +1,12 @@
 //! Locators as users write them, and their meaning.
 
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+};
+
 use imgconv_model::Name;
+use imgconv_testkit::{in_directory, unprivileged};
 use proptest::prelude::*;
 
 use super::*;
@@ -409,4 +415,98 @@ fn skopeos_spelling_of_a_store_is_a_location_and_a_name() {
             (locator.location, reference)
         );
     }
+}
+
+/// As `sudo -u USER` starts the program in a directory of mode 700.
+#[test]
+fn k50_names_are_no_paths_in_a_directory_that_cannot_be_searched() {
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |mode| fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
+    let check = || {
+        for (text, scheme, location) in [
+            ("quay.io/coreos/etcd", "appc", "quay.io/coreos/etcd"),
+            ("quay.io/coreos/etcd:3", "appc", "quay.io/coreos/etcd:3"),
+            ("containers-storage:busybox:1", "containers-storage", "[]"),
+            (
+                "containers-storage:docker.io/library/busybox",
+                "containers-storage",
+                "[]",
+            ),
+        ] {
+            let found = source(text);
+            let (found_scheme, found_location, ..) = parts(&found);
+            assert_eq!((found_scheme, found_location), (scheme, location), "{text}");
+        }
+        let error = failure("dockerhub:x");
+        assert_eq!(error.code(), Code::Usage, "{error}");
+        assert!(error.advice().unwrap().contains("`docker:x`"), "{error:?}");
+        assert_eq!(directory("aci:site").unwrap(), "site");
+        // A text that is no name, or is written as a path.
+        for text in [
+            "./quay.io/coreos/etcd",
+            "./dockerhub:x",
+            ".hidden/x:1",
+            "busybox",
+            "quay.io/app.aci",
+            "file:quay.io/coreos/etcd",
+        ] {
+            let error = failure(text);
+            assert_eq!(error.code(), Code::Io, "{text}: {error}");
+            assert!(error.to_string().contains("Permission denied"), "{error}");
+        }
+    };
+    in_directory(folder.path(), || {
+        mode(0);
+        unprivileged(check);
+        mode(0o700);
+    });
+}
+
+#[test]
+fn k50_a_path_below_a_closed_folder_of_that_name_is_no_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed = folder.path().join("quay.io");
+    fs::create_dir(&closed).unwrap();
+    let mode = |mode| fs::set_permissions(&closed, Permissions::from_mode(mode)).unwrap();
+    in_directory(folder.path(), || {
+        mode(0);
+        let error = unprivileged(|| failure("quay.io/coreos/etcd"));
+        mode(0o700);
+        assert_eq!(error.code(), Code::Io, "{error}");
+    });
+}
+
+#[test]
+fn a_store_whose_relative_path_has_a_colon_is_printed_as_the_same_place() {
+    for (scheme, file) in [
+        ("containers-storage", "overlay-images/images.json"),
+        ("docker-root", "image/overlay2/imagedb/content"),
+        (
+            "containerd",
+            "io.containerd.content.v1.content/blobs/sha256",
+        ),
+        ("registry-storage", "docker/registry/v2/repositories/x"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a:b").join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "[]").unwrap();
+        in_directory(folder.path(), || {
+            for (text, reference) in [
+                ("a:b", None),
+                ("./a:b", None),
+                ("a:b:busybox", Some("busybox")),
+            ] {
+                let found = source(text);
+                let location = text.trim_end_matches(":busybox");
+                let reference = reference.map(str::to_owned);
+                let expected = (scheme, location, reference, None);
+                assert_eq!(parts(&found), expected, "{text}");
+                let exact = found.exact();
+                assert_eq!(parts(&source(&exact)), expected, "{exact}");
+            }
+        });
+    }
+    let found = source("containers-storage:[overlay@/x]");
+    assert_eq!(found.exact(), "containers-storage:[overlay@/x]");
 }

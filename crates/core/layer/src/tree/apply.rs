@@ -422,7 +422,13 @@ impl Tree {
             _ => self.arena.child(parent, name),
         });
         let Some(id) = found else {
-            let message = "the path exists neither earlier in the layer nor in the layers below";
+            let message = match self.alone {
+                true => {
+                    "the path does not exist earlier in this ACI, whose whitelist is applied to its own files, \
+                     without those of its dependencies"
+                }
+                false => "the path exists neither earlier in the layer nor in the layers below",
+            };
             return Err(Error::new(Code::BadTar, message).at(place()));
         };
         if self.arena.is_directory(id) {

@@ -74,6 +74,8 @@ pub struct Tree {
     /// True if directories that no layer named are written only where nothing is below them: a reader
     /// makes the others again, and keeps the attributes of a directory that is there.
     implies: bool,
+    /// True if the tree has the files of one image of several that belong together.
+    alone: bool,
     /// The paths of the layers, as long as they may be layers of Windows.
     windows: Option<Box<Windows>>,
 }
@@ -99,7 +101,17 @@ impl Tree {
             targets: Cache::default(),
             changes: None,
             implies: false,
+            alone: false,
             windows: Some(Box::default()),
+        }
+    }
+
+    /// Makes an empty tree for one ACI, without the files of its dependencies: errors about paths that are not
+    /// there say so.
+    pub fn without_dependencies(env: &Env) -> Self {
+        Self {
+            alone: true,
+            ..Self::new(env)
         }
     }
 
