@@ -22,7 +22,8 @@ Examples:
 /// Convert images from any place to any other place
 ///
 /// Without a REF in SRC every image of the source is converted, under its own name. A format that is
-/// not named in DST is the format of the source, if DST can hold it.
+/// not named in DST is the format of the source, if DST can hold it. An image comes with the documents whose
+/// `subject` it is, such as SBOMs and signatures.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Convert {

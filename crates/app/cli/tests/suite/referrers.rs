@@ -360,6 +360,7 @@ fn layout(sandbox: &Sandbox) -> (Repository, String) {
     (own, name.expect("the image has a name").to_owned())
 }
 
+/// K51.
 #[test]
 fn an_image_that_is_chosen_in_a_place_comes_with_its_referrers() {
     let sandbox = Sandbox::new();
@@ -422,6 +423,7 @@ fn referrers_of_a_chosen_image_that_no_longer_fit_are_a_loss() {
     }
 }
 
+/// K51.
 #[test]
 fn documents_that_only_a_tag_ties_to_a_chosen_image_are_told() {
     let sandbox = Sandbox::new();
