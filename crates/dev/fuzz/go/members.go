@@ -40,6 +40,10 @@ func members(path string) ([][]any, error) {
 		if head.Typeflag == tar.TypeXGlobalHeader {
 			continue
 		}
+		// The label of a volume (GNU) is no file.
+		if head.Typeflag == 'V' {
+			continue
+		}
 		hash := sha256.New()
 		size, err := io.Copy(hash, reader)
 		if err != nil {

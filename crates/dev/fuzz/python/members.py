@@ -59,6 +59,9 @@ def members(path):
     options = {"encoding": "utf-8", "errors": "surrogateescape", "tarinfo": Header}
     with tarfile.open(path, "r:", **options) as archive:
         for member in archive:
+            # The label of a volume (GNU) is no file.
+            if member.type == b"V":
+                continue
             kind = KINDS.get(member.type, "Regular" if member.isreg() else f"type {member.type!r}")
             body = hashlib.sha256()
             size = 0
