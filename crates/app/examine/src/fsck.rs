@@ -13,13 +13,14 @@ use std::{
 };
 
 use imgconv_manifest::{
-    KINDS, Part, Reference, References, Told, docker_config, embedded, family_of, references, told,
+    KINDS, Part, Reference, References, Told, docker_config, embedded, family_of, find_blob,
+    references, told,
 };
-use imgconv_model::{Child, Code, Digest, Env, Error, Facts, Limits, Report, Result};
-use imgconv_stream::Cancellable;
+use imgconv_model::{Child, Code, Digest, Env, Error, Facts, Limits, Opaque, Report, Result};
+use imgconv_stream::{Cancellable, read_to_limit};
 
 use crate::verdict::{Finding, Verdict};
-use imgconv_convert::read::source::Source;
+use imgconv_convert::read::{node::Node, source::Source};
 
 /// The results of reading the images.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub(crate) struct Seen {
     pub(crate) good: BTreeMap<Digest, Option<u64>>,
     /// Manifests whose images could be decoded.
     pub(crate) decoded: BTreeSet<Digest>,
+    /// The artifacts, each with the place that messages name.
+    pub(crate) artifacts: Vec<(Arc<Node>, String)>,
 }
 
 impl Seen {
@@ -41,6 +44,8 @@ impl Seen {
 }
 
 /// Checks everything that the entries of a place lead to, and everything else that is stored there.
+/// Of a place that does not list its blobs, such as a registry, only artifacts are checked: the
+/// other documents were read with their images and indexes.
 pub(crate) fn check(
     source: &Source,
     all: bool,
@@ -49,8 +54,7 @@ pub(crate) fn check(
     verdict: &mut Verdict,
 ) -> Result<()> {
     let stored = match source.bundle.stored() {
-        Ok(Some(stored)) => stored,
-        Ok(None) => return Ok(()),
+        Ok(stored) => stored,
         Err(error) => {
             verdict.fault(&error.at(&*source.text));
             return Ok(());
@@ -71,6 +75,15 @@ pub(crate) fn check(
         known: BTreeSet::new(),
         tasks: Vec::new(),
         complete: true,
+    };
+    let Some(stored) = stored else {
+        for (node, text) in &seen.artifacts {
+            env.check_cancelled()?;
+            if let Node::Opaque { opaque, .. } = &**node {
+                walk.artifact(opaque, text);
+            }
+        }
+        return Ok(());
     };
     for entry in &source.entries {
         let Some(child) = &entry.child else { continue };
@@ -323,6 +336,11 @@ impl Walk<'_> {
                 list.for_each(|reference| reference.dispensable = true);
                 self.follow(&digest, &read, place);
             }
+            // No specification asks for the blobs of a document that is the content of an artifact.
+            Ok(Some(mut read)) if matches!(reference.part, Part::Config | Part::Blob) => {
+                read.list.iter_mut().for_each(Reference::be_content);
+                self.follow(&digest, &read, place);
+            }
             Ok(Some(read)) => self.follow(&digest, &read, place),
             // The blob is no manifest or index, and refers to nothing.
             Ok(None) => {}
@@ -382,18 +400,23 @@ impl Walk<'_> {
         if !intact || family_of(&config.kind).is_none() {
             return;
         }
-        let limits = &self.env.limits;
+        let limit = ("config", self.env.limits.config);
         let facts = Facts::of(config.digest);
+        let document = (self.source.bundle).document(&config.kind, &facts, limit);
+        self.config_of(read, document.map(|it| it.bytes), place);
+    }
+
+    /// Compares the bytes of a config with the layers of its manifest.
+    fn config_of(&mut self, read: &References, bytes: Result<Arc<[u8]>>, place: &str) {
+        let limits = &self.env.limits;
         let mut report = Report::default();
-        let document =
-            (self.source.bundle).document(&config.kind, &facts, ("config", limits.config));
-        let document = match document {
+        let bytes = match bytes {
             // An artifact may use the media type of an image's config.
-            Ok(it) if !docker_config::is_config(&it.bytes, limits) => return,
-            document => document,
+            Ok(bytes) if !docker_config::is_config(&bytes, limits) => return,
+            bytes => bytes,
         };
-        let decoded = document
-            .and_then(|it| imgconv_json::parse(&it.bytes, limits, "config"))
+        let decoded = bytes
+            .and_then(|bytes| imgconv_json::parse(&bytes, limits, "config"))
             .and_then(|value| docker_config::decode(&value, &mut report));
         let layers = read.list.iter().filter(|one| one.part == Part::Blob);
         let layers = layers.count();
@@ -410,6 +433,40 @@ impl Walk<'_> {
             Err(error) => self.problem(error.at(place)),
         }
         self.verdict.warn_all(place, report);
+    }
+
+    /// Checks the config of an artifact, and the blobs that have the type of a manifest or an index.
+    /// All of them are read as blobs: a registry stores its documents apart from the blobs.
+    fn artifact(&mut self, opaque: &Opaque, place: &str) {
+        let (source, seen) = (self.source, self.seen);
+        let limits = &self.env.limits;
+        let read = opaque.document.as_ref();
+        let read = read.map(|it| references(&it.kind, &it.bytes, limits));
+        let Some(Ok(Some(read))) = read else { return };
+        let bytes = |child: &Child, limit| {
+            let reader = find_blob(&*source.bundle, child, limits)?.open()?;
+            let bytes = read_to_limit(reader, limit, &format!("blob {}", child.digest))?;
+            Ok(Arc::from(bytes))
+        };
+        let is_config = |child: &Child| {
+            let mut list = read.list.iter();
+            list.any(|one| one.part == Part::Config && one.digest == child.digest)
+        };
+        // A blob that could not be read was reported.
+        let intact = |child: &&Child| seen.good.contains_key(&child.digest);
+        for child in opaque.blobs.iter().filter(intact) {
+            if told(&child.kind) == Told::Listing {
+                let bytes = bytes(child, ("manifest", limits.manifest));
+                let listed = bytes.and_then(|bytes| references(&child.kind, &bytes, limits));
+                if let Err(error) = listed {
+                    self.problem(error.at(format!("{place} › blob {}", child.digest)));
+                }
+            }
+            if family_of(&child.kind).is_some() && is_config(child) {
+                let bytes = bytes(child, ("config", limits.config));
+                self.config_of(&read, bytes, place);
+            }
+        }
     }
 
     /// Checks a blob that nothing refers to.

@@ -266,6 +266,8 @@ fn check_node(
             for blob in &opaque.blobs {
                 check_blob(place, blob, text, env, seen, verdict);
             }
+            let artifact = (Arc::clone(node), text.to_owned());
+            seen.shown.artifacts.push(artifact);
             verdict.checked += 1;
         }
     }

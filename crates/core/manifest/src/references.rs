@@ -55,6 +55,17 @@ pub struct Reference {
     pub data: Option<Arc<[u8]>>,
 }
 
+impl Reference {
+    /// Changes a reference of a document that is itself the content of an artifact: the artifact is complete without
+    /// the blob, and what the reference leads to is content of the artifact too.
+    pub fn be_content(&mut self) {
+        self.dispensable = true;
+        if self.part == Part::Entry {
+            self.part = Part::Blob;
+        }
+    }
+}
+
 /// A document and all its references.
 #[derive(Clone, Debug)]
 pub struct References {

@@ -348,6 +348,9 @@ impl<'a> Marker<'a> {
             }
             Some(found) => found.list.into_iter().try_for_each(|mut reference| {
                 reference.dispensable |= lenient;
+                if matches!(task.part, Part::Config | Part::Blob) {
+                    reference.be_content();
+                }
                 self.refer(reference, &from)
             }),
             None => {

@@ -8,7 +8,7 @@ use std::{
 use imgconv_http::{Method, Request, Response};
 use imgconv_json::{Object, Value, canonical, parse};
 use imgconv_manifest::{
-    self as manifest, KINDS, Told, descriptor,
+    self as manifest, KINDS, Part, Told, descriptor,
     media_type::{OCI_INDEX, REVERSALS},
     told,
 };
@@ -252,19 +252,42 @@ impl RegistrySink {
             self.below(&document, depth + 1, done)?;
             self.put(&document, &child.digest.to_string(), &child.digest)?;
         }
-        // These blobs were held back as possible manifests.
         let config = value.get("config").into_iter();
         let blobs = ["layers", "blobs"]
             .into_iter()
             .flat_map(|name| list(&value, name));
-        for listed in config.chain(blobs) {
-            let Ok(blob) = descriptor(listed, "blob", limits) else {
+        let blobs = config.chain(blobs);
+        let blobs = blobs.filter_map(|listed| descriptor(listed, "blob", limits).ok());
+        let blobs = blobs.map(|blob| (blob.child.digest, blob.child.kind));
+        self.upload_content(blobs.collect(), done)
+    }
+
+    /// Uploads the blobs of a manifest that were held back as possible manifests, and those of the manifests and
+    /// indexes among the blobs.
+    fn upload_content(
+        &self,
+        mut left: Vec<(Digest, String)>,
+        done: &mut BTreeSet<Digest>,
+    ) -> Result<()> {
+        while let Some((digest, kind)) = left.pop() {
+            let is_listing = told(&kind) == Told::Listing;
+            if !is_listing && self.held.get(&digest).is_none() || !done.insert(digest) {
                 continue;
-            };
-            let digest = blob.child.digest;
-            if self.held.get(&digest).is_some() && done.insert(digest) {
-                self.upload_held(&digest)?;
             }
+            if is_listing {
+                let list = match self.document(&digest, &kind) {
+                    Ok(document) => {
+                        manifest::references(&kind, &document.bytes, &self.env.limits).ok()
+                    }
+                    // A blob may be longer than a manifest; and the registry refuses a manifest without its blobs.
+                    Err(error) if [Code::Limit, Code::Missing].contains(&error.code()) => None,
+                    Err(error) => return Err(error),
+                };
+                let list = list.flatten().map(|read| read.list).unwrap_or_default();
+                let content = list.into_iter().filter(|one| one.part != Part::Subject);
+                left.extend(content.map(|one| (one.digest, one.kind)));
+            }
+            self.upload_held(&digest)?;
         }
         Ok(())
     }

@@ -10,6 +10,8 @@ mod fetched;
 mod mapping;
 mod members;
 #[cfg(feature = "registry")]
+mod nested;
+#[cfg(feature = "registry")]
 mod registry;
 mod reversal;
 #[cfg(not(all(feature = "registry", feature = "openpgp")))]

@@ -132,6 +132,88 @@ fn an_index_and_what_refers_to_it_go_along() {
     assert_eq!(digest_of(tagged), index);
 }
 
+/// K52. The copy of an artifact has the same bytes, so `verify` finds the same faults in both places. The first place has no
+/// list of its blobs.
+#[test]
+fn documents_of_an_artifact_are_checked_in_a_registry_as_in_a_layout() {
+    const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+    let rootfs =
+        r#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}"#;
+    let listing = r#"{"schemaVersion":2,"manifests":5}"#;
+    let cases = [
+        (
+            "sound",
+            CONFIG,
+            "{}",
+            "application/x.thing",
+            "no JSON",
+            None,
+        ),
+        (
+            "config",
+            CONFIG,
+            "{\"no",
+            "application/x.thing",
+            "x",
+            Some("bad-json"),
+        ),
+        (
+            "few",
+            CONFIG,
+            rootfs,
+            "application/x.thing",
+            "x",
+            Some("bad-manifest"),
+        ),
+        (
+            "other",
+            "application/x.other",
+            "{\"no",
+            "application/x.thing",
+            "x",
+            None,
+        ),
+        (
+            "manifest",
+            CONFIG,
+            "{}",
+            MANIFEST,
+            "no JSON",
+            Some("bad-json"),
+        ),
+        ("index", CONFIG, "{}", INDEX, listing, Some("bad-manifest")),
+    ];
+    for (tag, config_kind, config, kind, blob, code) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let env = env(folder.path(), None);
+        let registry = Registry::start();
+        {
+            let mut stored = registry.stored();
+            let manifest = json!({
+                "schemaVersion": 2, "mediaType": MANIFEST,
+                "config": { "mediaType": config_kind, "digest": stored.blob("x", config.as_bytes()),
+                    "size": config.len() },
+                "layers": [{ "mediaType": kind, "digest": stored.blob("x", blob.as_bytes()),
+                    "size": blob.len() }],
+            });
+            stored.manifest("x", tag, MANIFEST, manifest.to_string().as_bytes());
+        }
+        let from = registry.locator(&format!("x:{tag}"));
+        let layout = format!("oci:{}", folder.path().join("out").display());
+        convert(&from, &layout, &Options::default(), &env).unwrap();
+        let found = [&from, &layout].map(|place| {
+            let verdict = imgconv::verify(&Locator::source(place).unwrap(), &env).unwrap();
+            let problems = verdict.problems.into_iter();
+            problems
+                .map(|one| (one.code, one.message))
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(found[0], found[1], "{tag}");
+        let codes: Vec<&str> = found[0].iter().map(|(code, _)| &**code).collect();
+        assert_eq!(codes, code.into_iter().collect::<Vec<_>>(), "{tag}");
+    }
+}
+
 /// A layout with an image whose one layer is elsewhere.
 fn foreign(folder: &Path, layer: &[u8], url: &str) -> String {
     let mut stored = Stored::default();

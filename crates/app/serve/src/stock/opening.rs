@@ -381,7 +381,13 @@ impl Stock {
                 continue;
             };
             match look(document, &node.digests(), &held, &blob, &self.env.limits)? {
-                Found::Complete(complete) => self.repositories[at].add(complete),
+                Found::Complete(complete) => {
+                    self.repositories[at].add(complete);
+                    // The blobs of the manifests and indexes among the blobs are served too.
+                    if let Node::Opaque { opaque, .. } = node {
+                        self.add_blobs(at, &opaque.blobs, &held, bundle);
+                    }
+                }
                 Found::Incomplete => whole &= !image,
             }
         }
@@ -389,7 +395,7 @@ impl Stock {
         Ok(root.filter(|root| self.repositories[at].manifest(root).is_some()))
     }
 
-    /// Registers blobs of a type that no format knows.
+    /// Registers the blobs of an artifact.
     fn add_blobs(&self, at: usize, blobs: &[Child], held: &At, bundle: &dyn Bundle) {
         for child in blobs {
             if let Ok(Some(_)) = find(bundle, &child.facts()) {

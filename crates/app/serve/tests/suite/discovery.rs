@@ -194,6 +194,33 @@ fn write_referrer(
     digest
 }
 
+/// K52.
+#[test]
+fn blobs_of_a_manifest_in_an_artifact_are_served() {
+    let stores = Stores::new().layout("out", &[image("example.com/app", "1")]);
+    let layout = stores.path("out");
+    let put = |bytes: &[u8]| {
+        let hex = imgconv_testkit::sha256_hex(bytes);
+        fs::write(layout.join("blobs/sha256").join(&hex), bytes).unwrap();
+        format!("sha256:{hex}")
+    };
+    let content = put(b"content");
+    let nested = json!({
+        "schemaVersion": 2, "mediaType": OCI,
+        "config": { "mediaType": "application/x.config", "digest": content, "size": 7 },
+        "layers": [],
+    });
+    let nested = nested.to_string();
+    let listed =
+        json!({ "mediaType": OCI, "digest": put(nested.as_bytes()), "size": nested.len() });
+    write_referrer(&layout, &root_of(&layout), "text/x-nested", &|manifest| {
+        manifest["layers"] = json!([listed]);
+    });
+    let server = stores.serve();
+    let reply = server.get(&format!("/v2/app/blobs/{content}"));
+    assert_eq!((reply.status, &*reply.body), (200, &b"content"[..]));
+}
+
 fn referred() -> (Running, String, [String; 2]) {
     let stores = Stores::new().layout("out", &[image("example.com/app", "1")]);
     let layout = stores.path("out");

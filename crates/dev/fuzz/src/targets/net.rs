@@ -178,8 +178,9 @@ pub(super) fn answer(bytes: &[u8]) {
         for name in ["content-type", "www-authenticate", "link"] {
             let _ = response.headers(name);
         }
-        // An answer 304 has no body, and the length is that of the body that an answer 200 would have (RFC 9110, 15.4.5).
-        let has_body = method.as_str() != "HEAD" && response.status() != 304;
+        // An answer 1xx, 204 or 304 has no body, whatever its length says (RFC 9112, 6.3).
+        let has_body =
+            method.as_str() != "HEAD" && !matches!(response.status(), 100..=199 | 204 | 304);
         let length = response.length().filter(|_| has_body);
         if response.status() >= 400 {
             let _ = response.into_failure().to_string();
