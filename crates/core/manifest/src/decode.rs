@@ -22,15 +22,6 @@ use crate::{
     remade::report_remade,
 };
 
-pub(crate) const INDEX_FIELDS: &[&str] = &[
-    "schemaVersion",
-    "mediaType",
-    "artifactType",
-    "manifests",
-    "subject",
-    "annotations",
-];
-
 /// Returns true if a root is a document of the family, see
 /// [`imgconv_model::DocumentFormat::recognise`].
 pub fn recognise(family: &Family, document: &Document) -> bool {
@@ -157,7 +148,7 @@ fn decode_index(
     limits: &Limits,
 ) -> Result<Index> {
     let top = Object::new(value, "")?;
-    read::head(&top, &["manifests"], INDEX_FIELDS, family.index, true)?;
+    read::head(&top, &["manifests"], read::INDEX_FIELDS, family.index, true)?;
     let subject = read::subject(&top)?.map(|(digest, _)| digest);
     top.string_map("annotations")?;
     let items = top.list("manifests")?;

@@ -27,6 +27,16 @@ pub(crate) const FIELDS: &[&str] = &[
     "annotations",
 ];
 
+/// The properties of an index.
+pub(crate) const INDEX_FIELDS: &[&str] = &[
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "manifests",
+    "subject",
+    "annotations",
+];
+
 /// The properties that are fields of the model or follow from it.
 pub(crate) const MODEL_FIELDS: &[&str] = &[
     "schemaVersion",

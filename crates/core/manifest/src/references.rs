@@ -10,14 +10,13 @@ use imgconv_json::{Object, Value, folds_to, parse, within};
 use imgconv_model::{Code, Digest, Limits, Result};
 
 use crate::{
-    decode::INDEX_FIELDS,
     descriptor::Descriptor,
     kind::{KINDS, guess},
     media_type::{
         self, DOCKER_LIST, DOCKER_PREFIX, DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, OCI_ARTIFACT,
         OCI_INDEX, OCI_MANIFEST,
     },
-    read::{FIELDS, checked, head},
+    read::{FIELDS, INDEX_FIELDS, checked, head},
     tar_sum::TarSum,
 };
 
