@@ -12,6 +12,7 @@ mod clamp;
 mod done;
 mod expected;
 mod lanes;
+mod levels;
 mod look;
 mod plan;
 mod seal;
@@ -23,10 +24,9 @@ pub use budget::{Budget, Tar};
 pub use clamp::clamp;
 pub use done::{Done, Memory};
 pub use expected::expected;
+pub use levels::listed;
 pub use look::labelled;
 pub use plan::{Known, LayerStep, Options, Plan, Reason, Squash, plan};
 pub use seal::{Sealer, write_document};
-pub use squash::{
-    Merged, apply, flatten, merge, refuse_windows, squash, squash_above, squash_listed,
-};
+pub use squash::{Merged, apply, flatten, merge, refuse_windows, squash, squash_above};
 pub use watch::watch;

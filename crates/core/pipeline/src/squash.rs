@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use imgconv_layer::{ContentStore, Discard, FrozenSpool, Semantics, Spool, Tree};
+use imgconv_layer::{ContentStore, FrozenSpool, Semantics, Spool, Tree};
 use imgconv_model::{Code, Counted, Digest, Env, Error, Layer, Open, Reader, Result};
 use imgconv_stream::{HashingReader, ahead, blame};
 
@@ -209,30 +209,6 @@ pub fn squash_above(
         apply_all(&mut Tree::new(env), layers, 0..from, semantics, &fetch, env)?;
         let moved = fetch.moved.into_inner();
         tree.move_contents(&moved.unwrap_or_else(PoisonError::into_inner));
-    }
-    Ok(Merged {
-        tree: Arc::new(tree),
-        contents: spool.freeze()?,
-    })
-}
-
-/// Reduces a layer to listed paths and their parents, by the rules of appc. The layers `below` are read only if they
-/// decide about a directory that the layer does not name; a hard link to a file of theirs is an error.
-///
-/// # Errors
-/// The errors of [`squash`].
-pub fn squash_listed(
-    layer: &Layer,
-    below: &[Layer],
-    paths: &BTreeSet<Vec<u8>>,
-    env: &Env,
-) -> Result<Merged> {
-    let (mut tree, spool) = (Tree::without_dependencies(env), Spool::new(env)?);
-    let layers = std::slice::from_ref(layer);
-    apply_all(&mut tree, layers, 0..1, Semantics::Aci, &spool, env)?;
-    tree.retain(paths);
-    if !below.is_empty() && tree.has_made() {
-        tree.leave_to(&merge(below, Semantics::Aci, &mut Discard, env)?);
     }
     Ok(Merged {
         tree: Arc::new(tree),

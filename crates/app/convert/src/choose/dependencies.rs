@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use imgconv_format_aci::{
@@ -13,11 +13,8 @@ use imgconv_format_aci::{
     resolve_user,
 };
 use imgconv_layer::{Discard, Semantics, clean};
-use imgconv_model::{
-    Blob, Bundle, Code, Env, Error, Facts, FormatId, Layer, Open, Outcome, Reader, Result,
-    RootEntry, quote,
-};
-use imgconv_pipeline::{Budget, Merged, Squash, Tar, merge};
+use imgconv_model::{Bundle, Code, Env, Error, FormatId, Layer, Outcome, Result, RootEntry, quote};
+use imgconv_pipeline::{Budget, Squash, Tar, listed, merge};
 use imgconv_tar::EntryKind;
 
 use super::candidates::{Candidates, DISCOVERY};
@@ -163,8 +160,7 @@ fn render_one(
     let mut resolve = |dependency: &Dependency| candidates.resolve(dependency, env);
     let rendered = order(root, &mut manifest, &mut resolve, &env.limits)?;
     let expected = expectations(&rendered, candidates, env)?;
-    let mut layers = Vec::with_capacity(rendered.len());
-    let mut stack = Stack::default();
+    let mut levels = Vec::with_capacity(rendered.len());
     for level in &rendered {
         let known = candidates.get(level.key);
         let layer: Layer = if level.key == root {
@@ -174,13 +170,9 @@ fn render_one(
             let decoded = decode_stream(&known.aci.blob, &known.text, &expected, env)?;
             decoded.image.layers[0].clone()
         };
-        let layer = match level.paths() {
-            None => layer,
-            Some(paths) => filtered(layer, stack.clone(), paths, env),
-        };
-        stack = stack.with(layer.clone());
-        layers.push(layer);
+        levels.push((layer, level.paths()));
     }
+    let layers = listed(levels, env);
     let mut tree = None;
     if stacked && layers.len() > 1 {
         check_stackable(&layers, env)?;
@@ -237,13 +229,10 @@ pub(crate) fn own_layer(decoded: &Decoded, below: &[Layer], env: &Env) -> Result
     let mut manifest = |(): &()| Ok(Arc::clone(&alone));
     let mut resolve = |_: &Dependency| Ok(());
     let rendered = order((), &mut manifest, &mut resolve, &env.limits)?;
-    Ok(match rendered.last().and_then(Rendered::paths) {
-        None => layer,
-        Some(paths) => {
-            let below = below.iter().cloned();
-            filtered(layer, below.fold(Stack::default(), Stack::with), paths, env)
-        }
-    })
+    let paths = rendered.last().and_then(Rendered::paths);
+    let below = below.iter().map(|below| (below.clone(), None));
+    let levels = below.chain([(layer.clone(), paths)]).collect();
+    Ok(listed(levels, env).pop().unwrap_or(layer))
 }
 
 /// The properties that the manifests claim of their dependencies.
@@ -322,68 +311,4 @@ fn check_stackable(layers: &[Layer], env: &Env) -> Result<()> {
         links.append(&mut own);
     }
     Ok(())
-}
-
-/// Layers from the lowest to the highest. The stacks below the levels of an image share their layers.
-#[derive(Clone, Debug, Default)]
-struct Stack(Option<Arc<(Self, Layer)>>);
-
-impl Stack {
-    /// The stack with one more layer, the highest.
-    fn with(self, layer: Layer) -> Self {
-        Self(Some(Arc::new((self, layer))))
-    }
-
-    fn layers(&self) -> Vec<Layer> {
-        let mut layers = Vec::new();
-        let mut rest = self;
-        while let Some(top) = &rest.0 {
-            layers.push(top.1.clone());
-            rest = &top.0;
-        }
-        layers.reverse();
-        layers
-    }
-}
-
-/// A layer reduced to the listed paths. The layer is read when it is first opened.
-fn filtered(layer: Layer, below: Stack, paths: BTreeSet<Vec<u8>>, env: &Env) -> Layer {
-    let filtered = Filtered {
-        layer: layer.clone(),
-        below,
-        paths,
-        env: env.clone(),
-        merged: Mutex::default(),
-    };
-    Layer {
-        blob: Blob {
-            facts: Facts::default(),
-            bytes: Arc::new(filtered),
-        },
-        ..layer
-    }
-}
-
-#[derive(Debug)]
-struct Filtered {
-    layer: Layer,
-    below: Stack,
-    paths: BTreeSet<Vec<u8>>,
-    env: Env,
-    merged: Mutex<Option<Merged>>,
-}
-
-impl Open for Filtered {
-    fn open(&self) -> Result<Reader> {
-        let mut merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
-        if merged.is_none() {
-            *merged = Some(imgconv_pipeline::squash_listed(
-                &self.layer,
-                &self.below.layers(),
-                &self.paths,
-                &self.env,
-            )?);
-        }
-        merged.as_ref().expect("it was made above").open()
-    }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod lanes;
+mod levels;
 mod memory;
 mod random;
 mod rows;

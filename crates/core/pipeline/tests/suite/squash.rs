@@ -4,8 +4,7 @@ use std::io;
 
 use imgconv_layer::{Discard, Semantics};
 use imgconv_model::{Code, Compression, Facts, Step};
-use imgconv_pipeline::{Options, Sealer, Squash, clamp, merge, squash, squash_listed};
-use imgconv_tar::{END, Entry, EntryKind, head};
+use imgconv_pipeline::{Options, Sealer, Squash, clamp, merge, squash};
 
 use crate::{
     memory::{Memory, env, layer, sha, tar, with_bytes},
@@ -243,27 +242,4 @@ fn times_are_clamped_and_the_claims_of_the_source_are_verified() {
         error.to_string().contains("the tar of layer 0 ("),
         "{error}"
     );
-}
-
-#[test]
-fn a_hard_link_of_a_listed_aci_leads_to_its_own_files_alone() {
-    let link = |target: &[u8]| {
-        let entry = Entry {
-            link: target.to_vec(),
-            ..Entry::new(b"hard".to_vec(), EntryKind::HardLink)
-        };
-        let own = tar(&[("own", "1")]);
-        let mut bytes = own[..own.len() - END.len()].to_vec();
-        bytes.extend(head(&entry).unwrap());
-        bytes.extend(END);
-        let below = [layer(&tar(&[("below", "2")]), Compression::None)];
-        let paths = [b"hard".to_vec()].into();
-        squash_listed(&layer(&bytes, Compression::None), &below, &paths, &env())
-    };
-    link(b"own").unwrap();
-    let error = link(b"below").unwrap_err();
-    assert_eq!(error.code(), Code::BadTar);
-    let text = error.to_string();
-    assert!(text.contains("not exist earlier in this ACI"), "{text}");
-    assert!(!text.contains("layers below"), "{text}");
 }
