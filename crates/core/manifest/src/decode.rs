@@ -17,7 +17,7 @@ use crate::{
     embedded::blob_or,
     encode::describes_compression,
     family::Family,
-    media_type, nested,
+    media_type,
     read::{self, ACI_MANIFEST, Manifest},
     remade::report_remade,
 };
@@ -83,10 +83,6 @@ pub fn decode(
     }
     let manifest =
         read::read(family, &value, &kind, limits).map_err(|error| error.at("manifest"))?;
-    let carried = |mut opaque: Opaque| {
-        nested::add(&mut opaque.blobs, bundle, limits)?;
-        Ok(Artifact::Opaque(opaque))
-    };
     let unknown_layer = manifest
         .layers
         .iter()
@@ -94,20 +90,20 @@ pub fn decode(
         .find(|kind| media_type::layer(kind).is_none());
     let config = match &manifest.config {
         Some(config) if is_image_config(family, &config.child.kind) => config,
-        _ => return carried(opaque(document, &manifest, None)),
+        _ => return Ok(Artifact::Opaque(opaque(document, &manifest, None))),
     };
     if let Some(layer) = unknown_layer {
-        return carried(opaque(document, &manifest, Some(layer)));
+        return Ok(Artifact::Opaque(opaque(document, &manifest, Some(layer))));
     }
     let config_document = fetch_config(config, bundle, limits)?;
     if !docker_config::is_config(&config_document.bytes, limits) {
-        return carried(Opaque {
+        return Ok(Artifact::Opaque(Opaque {
             what: match &manifest.artifact_type {
                 Some(kind) => format!("artifact {kind}"),
                 None => "artifact without an image config".to_owned(),
             },
             ..opaque(document, &manifest, None)
-        });
+        }));
     }
     decode_image(
         family,

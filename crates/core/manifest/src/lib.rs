@@ -23,7 +23,6 @@ mod index;
 mod kind;
 mod lint;
 pub mod media_type;
-mod nested;
 mod read;
 mod references;
 mod remade;

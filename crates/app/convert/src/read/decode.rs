@@ -152,7 +152,10 @@ impl Decoder<'_> {
                         notes,
                         computed: Computed::default(),
                     })),
-                    Artifact::Opaque(opaque) => Node::Opaque { opaque, child },
+                    Artifact::Opaque(mut opaque) => {
+                        unknown::add_content(&mut opaque, bundle, env)?;
+                        Node::Opaque { opaque, child }
+                    }
                     Artifact::Index(index) => {
                         let memo = &mut *self.memo;
                         let children = Decoder { bundle, env, memo }.children(&index, depth)?;

@@ -2,13 +2,15 @@
 //! of an unknown tool. Such a type is no error (image-spec, image-index.md).
 //!
 //! Such a document is carried byte for byte and never interpreted; if it is JSON, the blobs that it
-//! describes are carried too.
+//! describes are carried too. So are the blobs of manifests and indexes that are the content of an artifact: containerd
+//! and ORAS follow a descriptor of such a type wherever the descriptor stands.
 
 use std::collections::BTreeSet;
 
 use imgconv_json::{Value, parse};
 use imgconv_manifest::{Told, descriptor, find_blob, find_document, told};
 use imgconv_model::{Bundle, Child, Code, Digest, Env, Error, Limits, Opaque, Result};
+use imgconv_stream::read_to_limit;
 
 /// Says whether an opaque document is a blob of an unknown type: such a blob is listed among its
 /// own blobs.
@@ -46,10 +48,38 @@ pub(crate) fn read(bundle: &dyn Bundle, child: &Child, env: &Env) -> Result<Opaq
     if let Some(value) = value.filter(|_| opaque.document.is_some()) {
         let subject = value.pointer("/subject/digest").and_then(Value::as_str);
         opaque.subject = subject.and_then(|text| Digest::parse(text).ok());
-        let described = described(bundle, child, value, env)?;
-        opaque.blobs.extend(described);
+        add_described(&mut opaque, bundle, vec![value], may_be_json, env)?;
     }
     Ok(opaque)
+}
+
+/// Adds the blobs that manifests and indexes among the blobs of an artifact describe.
+///
+/// # Errors
+/// The errors of reading a document that is stored.
+pub(super) fn add_content(opaque: &mut Opaque, bundle: &dyn Bundle, env: &Env) -> Result<()> {
+    let mut documents = Vec::new();
+    for blob in opaque.blobs.iter().filter(|blob| lists(&blob.kind)) {
+        let at = |error: Error| error.at(format!("blob {}", blob.digest));
+        if is_there(bundle, blob, &env.limits).map_err(at)? {
+            documents.extend(value_of(bundle, blob, &env.limits).map_err(at)?);
+        }
+    }
+    add_described(opaque, bundle, documents, lists, env)
+}
+
+fn lists(kind: &str) -> bool {
+    told(kind) == Told::Listing
+}
+
+/// Reads a blob as JSON; `None` if it is none, or is longer than a manifest.
+fn value_of(bundle: &dyn Bundle, child: &Child, limits: &Limits) -> Result<Option<Value>> {
+    if child.size > limits.manifest {
+        return Ok(None);
+    }
+    let reader = find_blob(bundle, child, limits)?.open()?;
+    let bytes = read_to_limit(reader, ("manifest", limits.manifest), "document")?;
+    Ok(parse(&bytes, limits, "document").ok())
 }
 
 fn may_be_json(kind: &str) -> bool {
@@ -64,12 +94,17 @@ fn is_there(bundle: &dyn Bundle, child: &Child, limits: &Limits) -> Result<bool>
     }
 }
 
-/// Finds the blobs that a document describes, and the blobs that those describe in turn, as far as
-/// they are stored. The document's subject does not travel with it.
-fn described(bundle: &dyn Bundle, child: &Child, value: Value, env: &Env) -> Result<Vec<Child>> {
+/// Adds the blobs that documents describe, and the blobs that those of a followed type describe in turn, as far as
+/// they are stored. A subject does not travel with its document.
+fn add_described(
+    opaque: &mut Opaque,
+    bundle: &dyn Bundle,
+    mut documents: Vec<Value>,
+    is_followed: fn(&str) -> bool,
+    env: &Env,
+) -> Result<()> {
     let limits = &env.limits;
-    let mut seen = BTreeSet::from([child.digest]);
-    let (mut found, mut documents) = (Vec::new(), vec![value]);
+    let mut seen: BTreeSet<Digest> = opaque.blobs.iter().map(|blob| blob.digest).collect();
     while let Some(document) = documents.pop() {
         env.check_cancelled()?;
         for described in descriptors(&document, limits) {
@@ -86,14 +121,13 @@ fn described(bundle: &dyn Bundle, child: &Child, value: Value, env: &Env) -> Res
             if !is_there(bundle, &described, limits).map_err(at)? {
                 continue;
             }
-            if may_be_json(&described.kind) && described.size <= limits.manifest {
-                let read = find_document(bundle, &described, limits).map_err(at)?;
-                documents.extend(parse(&read.bytes, limits, "document"));
+            if is_followed(&described.kind) {
+                documents.extend(value_of(bundle, &described, limits).map_err(at)?);
             }
-            found.push(described);
+            opaque.blobs.push(described);
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Lists every descriptor in a document: an object with a type, a digest and a size.
