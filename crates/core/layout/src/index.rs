@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use imgconv_json::{Map, Object, Value, canonical, folds_to};
 use imgconv_manifest::{
-    descriptor_without_data, embedded,
+    INDEX_FIELDS, descriptor_without_data, embedded,
     media_type::{DOCKER_LIST, OCI_INDEX, REVERSALS},
 };
 use imgconv_model::{
@@ -28,14 +28,6 @@ const VERSION: &str = "1.0.0";
 /// The content of a new `oci-layout` file.
 pub const MARKER: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
-const FIELDS: &[&str] = &[
-    "schemaVersion",
-    "mediaType",
-    "artifactType",
-    "manifests",
-    "subject",
-    "annotations",
-];
 /// The properties that every index has. All others are the top-level properties of one index.
 const OWN_FIELDS: &[&str] = &["schemaVersion", "mediaType", "manifests"];
 /// The properties of a descriptor that are valid for its bytes only.
@@ -242,7 +234,7 @@ impl Index {
                 );
                 return Err(Error::new(Code::Ambiguous, message));
             }
-            let value = match FIELDS.contains(&&**key) && key != "manifests" {
+            let value = match INDEX_FIELDS.contains(&&**key) && key != "manifests" {
                 true => imgconv_json::parse(text.as_bytes(), limits, &format!("field {key}"))?,
                 false => Value::Null,
             };
@@ -250,7 +242,7 @@ impl Index {
         }
         let known = Value::Object(known);
         let object = Object::new(&known, "")?;
-        object.check_names(FIELDS)?;
+        object.check_names(INDEX_FIELDS)?;
         let version = object.need("schemaVersion")?;
         if version.as_u64() != Some(2) {
             let message = format!("expected 2, found {}", quote(version.to_string()));

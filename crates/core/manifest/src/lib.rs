@@ -43,6 +43,7 @@ pub use family::{CONFIG_FORMATS, Family};
 pub use index::encode_index;
 pub use kind::{KINDS, Told, is_index, kind_of, told};
 pub use lint::{Odd, lint, lint_descriptor};
+pub use read::INDEX_FIELDS;
 pub use references::{Part, Reference, References, family_of, references};
 pub use remade::report_remade;
 pub use signed::payload;

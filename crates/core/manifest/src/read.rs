@@ -27,8 +27,8 @@ pub(crate) const FIELDS: &[&str] = &[
     "annotations",
 ];
 
-/// The properties of an index.
-pub(crate) const INDEX_FIELDS: &[&str] = &[
+/// The properties of an index (image-spec, image-index.md).
+pub const INDEX_FIELDS: &[&str] = &[
     "schemaVersion",
     "mediaType",
     "artifactType",
