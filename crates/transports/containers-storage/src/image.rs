@@ -1,24 +1,34 @@
 //! The images of a store, and the manifest for reading each of them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use imgconv_fs::Directory;
 use imgconv_json::{Map, Object, Value, canonical, parse};
 use imgconv_manifest::{
-    describes_compression, kind_of,
+    describes_compression, is_index, kind_of,
     media_type::{
         DOCKER_LAYER, DOCKER_MANIFEST, DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, OCI_LAYER,
         OCI_MANIFEST,
     },
     payload,
 };
-use imgconv_model::{Code, Digest, Document, Error, Limits, Result, quote};
+use imgconv_model::{Child, Code, Digest, Document, Error, Limits, Result, quote};
 use imgconv_stream::digest;
 
 use crate::layers::{self, Layers, Stored, is_id};
 
-/// An image as `images.json` lists it.
+/// The name of the document that is the manifest of an image.
+pub(crate) const MANIFEST: &str = "manifest";
+
+/// The start of the name of a manifest; its digest follows. An image that was stored with several
+/// manifests has each of them by such a name, and the last one as [`MANIFEST`] too.
+const MANIFEST_OF: &str = "manifest-";
+
+/// The annotation of an image in an index that says that the image has layers of type zstd.
+const HAS_ZSTD: &str = "io.github.containers.compression.zstd";
+
+/// An image, or a list of images, as `images.json` lists it.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     /// The root of the store that has the image.
@@ -30,6 +40,18 @@ pub(crate) struct Image {
     pub(crate) top: String,
     /// The digest of the stored manifest, if the list has it.
     pub(crate) digest: Option<Digest>,
+    /// The names of all stored manifests of the image by their digests.
+    pub(crate) manifests: BTreeMap<Digest, String>,
+    /// The number of signatures that the store has for the image.
+    pub(crate) signatures: usize,
+}
+
+/// A manifest or an index, as the store has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Manifest {
+    kind: String,
+    value: Value,
+    bytes: Vec<u8>,
 }
 
 /// Says whether a driver has a list of images.
@@ -62,13 +84,16 @@ pub(crate) fn read(
         if !is_id(id) {
             return Err(object.bad("id", format!("{} is no id of an image", quote(id))));
         }
+        let digest = manifest_digest(&object)?;
         Ok(Image {
             root: Arc::clone(root),
             driver,
             id: id.to_owned(),
             names: object.string_list("names")?,
             top: object.opt_string("layer")?.unwrap_or_default().to_owned(),
-            digest: manifest_digest(&object)?,
+            digest,
+            manifests: manifests(&object.string_list("big-data-names")?, digest),
+            signatures: signatures(&object, limits),
         })
     };
     let images: Result<Vec<Image>> = items.iter().enumerate().map(image).collect();
@@ -80,32 +105,81 @@ fn manifest_digest(image: &Object<'_>) -> Result<Option<Digest>> {
     let Some(digests) = image.opt_object("big-data-digests")? else {
         return Ok(None);
     };
-    digests
-        .opt_string("manifest")?
-        .map(Digest::parse)
-        .transpose()
+    digests.opt_string(MANIFEST)?.map(Digest::parse).transpose()
+}
+
+/// Returns the names of all stored manifests of an image by their digests. `own` is the digest of
+/// the document `manifest`.
+fn manifests(names: &[String], own: Option<Digest>) -> BTreeMap<Digest, String> {
+    let by_digest = names.iter().filter_map(|name| {
+        let digest = Digest::parse(name.strip_prefix(MANIFEST_OF)?).ok()?;
+        Some((digest, name.clone()))
+    });
+    let own = own.map(|digest| (digest, MANIFEST.to_owned()));
+    by_digest.chain(own).collect()
+}
+
+/// Counts the signatures of an image. The document `signature-HEX` has those of the manifest with
+/// that digest, one after the other, and the metadata has their sizes. The document `signatures` has
+/// those of the manifest that was stored last; only old versions wrote it alone. A document of 0
+/// bytes belongs to an image without signatures. A document whose sizes the metadata does not have
+/// counts as one signature.
+fn signatures(image: &Object<'_>, limits: &Limits) -> usize {
+    let metadata = image.opt_string("metadata").ok().flatten();
+    let metadata = metadata.and_then(|text| parse(text.as_bytes(), limits, "metadata").ok());
+    let field = |key: &str| metadata.as_ref().and_then(|metadata| metadata.get(key));
+    let count = |sizes: &Value| {
+        let sizes = sizes.as_array().map_or(&[][..], |sizes| sizes);
+        sizes.iter().filter(|size| size.as_u64() != Some(0)).count()
+    };
+    let mut of_last = field("signature-sizes").map_or(0, count);
+    let mut of_each: BTreeMap<&str, usize> = BTreeMap::new();
+    let each = field("signatures-sizes").and_then(Value::as_object);
+    for (digest, sizes) in each.into_iter().flatten() {
+        let hex = digest.split_once(':').map_or(&**digest, |(_, hex)| hex);
+        of_each.insert(hex, count(sizes));
+    }
+    let documents = image.get("big-data-sizes").and_then(Value::as_object);
+    let has_content = |(_, size): &(_, &Value)| size.as_u64() != Some(0);
+    for (name, _) in documents.into_iter().flatten().filter(has_content) {
+        if name == "signatures" {
+            of_last = of_last.max(1);
+        } else if let Some(hex) = name.strip_prefix("signature-") {
+            let known = of_each.entry(hex).or_default();
+            *known = (*known).max(1);
+        }
+    }
+    of_each.values().sum::<usize>().max(of_last)
 }
 
 impl Image {
     /// Returns the path of a document of the image.
     pub(crate) fn document_path(&self, name: &str) -> String {
         let file = match name {
-            "manifest" => name.to_owned(),
+            MANIFEST => name.to_owned(),
             name => format!("={}", STANDARD.encode(name)),
         };
         format!("{}-images/{}/{file}", self.driver, self.id)
     }
 
-    /// Reads the stored manifest.
-    fn stored_manifest(&self, limits: &Limits) -> Result<(String, Value, Vec<u8>)> {
-        let path = self.document_path("manifest");
+    /// Returns the digest that the store has for one of the manifests of the image.
+    pub(crate) fn digest_of(&self, name: &str) -> Option<Digest> {
+        match name.strip_prefix(MANIFEST_OF) {
+            Some(digest) => Digest::parse(digest).ok(),
+            None => self.digest,
+        }
+    }
+
+    /// Reads one of the stored manifests by its name.
+    pub(crate) fn stored_manifest(&self, name: &str, limits: &Limits) -> Result<Manifest> {
+        let path = self.document_path(name);
         let Some(bytes) = self.root.read(&path, ("manifest", limits.manifest))? else {
             return Err(
                 Error::new(Code::Missing, "the image has no manifest").at(format!("file {path}"))
             );
         };
         let place = format!("file {path}");
-        if let Some(expected) = self.digest {
+        if let Some(expected) = self.digest_of(name) {
             let mut found = digest(expected.algorithm(), &bytes);
             if found != expected {
                 // The digest of a signed manifest of schema 1 does not cover the signatures.
@@ -119,14 +193,20 @@ impl Image {
         }
         let kind = kind_of(&bytes, limits, &place)?;
         let value = parse(&bytes, limits, &place)?;
-        Ok((kind, value, bytes))
+        Ok(Manifest { kind, value, bytes })
     }
 
     /// Returns the manifest for reading the image: the stored one if the store has each layer in
     /// it, and otherwise a manifest with the plain tars of the same layers.
-    pub(crate) fn manifest(&self, layers: &Layers, limits: &Limits) -> Result<Document> {
-        let place = || format!("file {}", self.document_path("manifest"));
-        let (kind, value, bytes) = self.stored_manifest(limits)?;
+    pub(crate) fn plain(
+        &self,
+        name: &str,
+        manifest: Manifest,
+        layers: &Layers,
+        limits: &Limits,
+    ) -> Result<Document> {
+        let place = || format!("file {}", self.document_path(name));
+        let Manifest { kind, value, bytes } = manifest;
         let layer_kind = match &*kind {
             OCI_MANIFEST => OCI_LAYER,
             DOCKER_MANIFEST => DOCKER_LAYER,
@@ -182,6 +262,69 @@ impl Image {
             kind,
             bytes: canonical(&Value::Object(manifest)).into(),
         })
+    }
+}
+
+impl Manifest {
+    /// Says whether the document is a list of images.
+    pub(crate) fn is_index(&self) -> bool {
+        is_index(&self.kind)
+    }
+
+    /// Returns the digests of the manifests that an index lists; none for the manifest of an image.
+    pub(crate) fn listed(&self) -> Vec<Digest> {
+        let entries = self.value.get("manifests").filter(|_| self.is_index());
+        let entries = entries.and_then(Value::as_array);
+        entries.into_iter().flatten().filter_map(listed).collect()
+    }
+
+    /// Returns the index for reading the images that an index lists. `replaced` has the descriptors of
+    /// the manifests that are read instead of stored ones. An entry whose image the store does not
+    /// have stays as it is.
+    pub(crate) fn index_of(mut self, replaced: &BTreeMap<Digest, Child>) -> Document {
+        let mut is_same = true;
+        let entries = self.value.get_mut("manifests");
+        for entry in entries.and_then(Value::as_array_mut).into_iter().flatten() {
+            let child = listed(entry).and_then(|digest| replaced.get(&digest));
+            if let (Some(child), Value::Object(entry)) = (child, entry) {
+                is_same = false;
+                replace(entry, child);
+            }
+        }
+        let bytes = match is_same {
+            true => self.bytes,
+            false => canonical(&self.value),
+        };
+        Document {
+            kind: self.kind,
+            bytes: bytes.into(),
+        }
+    }
+}
+
+/// Returns the digest in an entry of an index.
+fn listed(entry: &Value) -> Option<Digest> {
+    Digest::parse(entry.get("digest")?.as_str()?).ok()
+}
+
+/// Makes an entry of an index that of another manifest of the same image, whose layers are plain tars.
+fn replace(entry: &mut Map<String, Value>, child: &Child) {
+    for key in ["urls", "data"] {
+        entry.shift_remove(key);
+    }
+    entry.insert("mediaType".into(), Value::from(&*child.kind));
+    entry.insert("digest".into(), Value::from(child.digest.to_string()));
+    entry.insert("size".into(), Value::from(child.size));
+    retain_annotations(entry, |key| key != HAS_ZSTD);
+}
+
+/// Removes the other annotations of a descriptor, and the whole member if none is left.
+fn retain_annotations(descriptor: &mut Map<String, Value>, is_kept: impl Fn(&str) -> bool) {
+    if let Some(Value::Object(annotations)) = descriptor.get_mut("annotations") {
+        annotations.retain(|key, _| is_kept(key));
+        if annotations.is_empty() {
+            descriptor.shift_remove("annotations");
+        }
     }
 }
 
@@ -267,11 +410,6 @@ fn plain_descriptor(
     plain.insert("mediaType".into(), Value::from(kind));
     plain.insert("digest".into(), Value::from(diff_id.to_string()));
     plain.insert("size".into(), Value::from(size));
-    if let Some(Value::Object(annotations)) = plain.get_mut("annotations") {
-        annotations.retain(|key, _| !describes_compression(key));
-        if annotations.is_empty() {
-            plain.shift_remove("annotations");
-        }
-    }
+    retain_annotations(&mut plain, |key| !describes_compression(key));
     Ok(plain)
 }

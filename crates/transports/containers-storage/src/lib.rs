@@ -6,7 +6,13 @@
 //!
 //! - `DRIVER-images/images.json` lists images: `id`, `names`, `layer` (the topmost), and the names of
 //!   documents. `DRIVER-images/ID/manifest` is the manifest; the document of any other name is the file
-//!   `=BASE64-OF-NAME`, and a config has its digest as its name.
+//!   `=BASE64-OF-NAME`, and a config has its digest as its name. `manifest-DIGEST` is the manifest
+//!   with that digest: an image may have several.
+//! - The document `signature-HEX` has the signatures of such a manifest (simple signing, or sigstore),
+//!   `signatures` those of the last one. `metadata` in the list has their sizes (`signatures-sizes`,
+//!   `signature-sizes`). They are counted and not read.
+//! - An image of `podman manifest create` has no layers, and its manifest is an index. The index names
+//!   the manifests of other images of the store, or of images that were not pulled.
 //! - `DRIVER-layers/layers.json` lists layers: `id`, `parent`, `diff-digest` (the diff ID) and
 //!   `diff-size`. `DRIVER-layers/ID.tar-split.gz` is the record from which the tar of the layer is put
 //!   together byte for byte.
@@ -17,7 +23,8 @@
 //!
 //! The store does not keep the compressed layers that a manifest names. Where a manifest names layers
 //! that are plain tars, they are found by their digests and the manifest stays as it is. Otherwise
-//! each layer gets the descriptor of its plain tar, so the manifest has another digest.
+//! each layer gets the descriptor of its plain tar, so the manifest has another digest, and an index
+//! that names the manifest gets that digest.
 
 #![deny(missing_docs)]
 

@@ -7,6 +7,7 @@ use std::{
 
 use imgconv_containers_conf::Registries;
 use imgconv_fs::{Directory, warn_if_held};
+use imgconv_manifest::media_type::DOCKER_SCHEMA1_SIGNED;
 use imgconv_model::{
     Algorithm, Blob, Bundle, Child, Code, Digest, Document, Env, Error, Extracted, Extras, Facts,
     Limits, Name, Notes, Open, Reader, Result, Root, RootEntry, mark_ambiguous, quote,
@@ -15,10 +16,13 @@ use imgconv_stream::{Verified, digest, read_to_limit};
 
 use crate::{
     config::{self, Stores},
-    image::{self, Image},
+    image::{self, Image, MANIFEST, Manifest},
     layers::{self, DRIVERS, Layers, Stored},
     spec::{self, Spec},
 };
+
+/// The place of a stored manifest: the position of its image, and its name there.
+type At = (usize, String);
 
 /// A store that is read.
 #[derive(Debug)]
@@ -29,12 +33,18 @@ pub(crate) struct Store {
     /// The layers of all drivers by the digests of their tars.
     tars: BTreeMap<Digest, Stored>,
     entries: Vec<RootEntry>,
-    /// The places of the images by the digests of their manifests.
-    manifests: BTreeMap<Digest, usize>,
+    /// The places of the stored manifests by their digests in the lists of images.
+    stored: BTreeMap<Digest, At>,
+    /// The places of the manifests by the digests of the documents that they are read as. A manifest
+    /// that an index lists and that can't be read has its stored digest here, so that reading it gives
+    /// the error.
+    manifests: BTreeMap<Digest, At>,
+    /// The descriptors of manifests that are read instead of stored ones, by the digests of those.
+    replaced: BTreeMap<Digest, Child>,
     /// The places of the images by the digests of their configs, in the spelling of the manifests.
     configs: BTreeMap<String, usize>,
     limits: Limits,
-    /// Takes the losses of layers.
+    /// Takes the irregularities of images, and the losses of layers.
     notes: Notes,
 }
 
@@ -91,7 +101,9 @@ impl Store {
             layers: BTreeMap::new(),
             tars: BTreeMap::new(),
             entries: Vec::new(),
+            stored: BTreeMap::new(),
             manifests: BTreeMap::new(),
+            replaced: BTreeMap::new(),
             configs: BTreeMap::new(),
             limits: env.limits,
             notes: env.notes.clone(),
@@ -135,10 +147,24 @@ impl Store {
             return Err(Error::new(Code::Missing, message)
                 .hint("name the store's root, such as /var/lib/containers/storage"));
         }
-        for position in 0..store.images.len() {
-            env.check_cancelled()?;
-            store.list_image(position);
-            store.warn_of_digest(position, env);
+        for (position, image) in store.images.iter().enumerate() {
+            for (digest, name) in &image.manifests {
+                let at = || (position, name.clone());
+                store.stored.entry(*digest).or_insert_with(at);
+            }
+        }
+        let mut children = vec![None; store.images.len()];
+        // The manifests of images are read first: the digests that an index gets depend on them.
+        for of_indexes in [false, true] {
+            for (position, child) in children.iter_mut().enumerate() {
+                env.check_cancelled()?;
+                if child.is_none() {
+                    *child = store.list_manifest(position, of_indexes);
+                }
+            }
+        }
+        for (position, child) in children.iter().enumerate() {
+            store.list_image(position, child.as_ref());
         }
         let registries = Registries::of(&env.network)?;
         name_shortly(&mut store.entries, &registries);
@@ -170,26 +196,8 @@ impl Store {
     }
 
     /// Lists an image once for each of its names; an image without a name once.
-    fn list_image(&mut self, position: usize) {
+    fn list_image(&mut self, position: usize, child: Option<&Child>) {
         let image = &self.images[position];
-        let document = self.manifest(image).ok();
-        let config = document
-            .as_ref()
-            .and_then(|one| image::config(&one.bytes, &self.limits));
-        let child = document.map(|document| {
-            let bytes = &document.bytes;
-            Child::new(
-                document.kind.clone(),
-                digest(Algorithm::Sha256, bytes),
-                bytes.len() as u64,
-            )
-        });
-        if let Some(child) = &child {
-            self.manifests.insert(child.digest, position);
-        }
-        if let Some(config) = config {
-            self.configs.insert(config, position);
-        }
         let short = image.id.get(..12).map(str::to_owned);
         let stored = image.digest.map(|digest| digest.to_string());
         let ids = [image.id.clone(), format!("sha256:{}", image.id)];
@@ -202,7 +210,7 @@ impl Store {
             position,
             name,
             texts,
-            child: child.clone(),
+            child: child.cloned(),
             error: None,
             ambiguous: None,
         };
@@ -222,34 +230,104 @@ impl Store {
         }
     }
 
-    /// Warns that an image is read by another manifest than the stored one.
-    fn warn_of_digest(&self, position: usize, env: &Env) {
-        let image = &self.images[position];
-        let child = self
-            .entries
-            .iter()
-            .rev()
-            .find(|entry| entry.position == position);
-        let child = child.and_then(|entry| entry.child.as_ref());
-        let (Some(stored), Some(child)) = (image.digest, child) else {
-            return;
+    /// Reads the manifest of an image, or an index after the manifests that it lists, and remembers
+    /// where they are. Returns `None` if the manifest can't be read, or is of the other kind.
+    fn list_manifest(&mut self, position: usize, is_index: bool) -> Option<Child> {
+        let at = (position, MANIFEST.to_owned());
+        let manifest = self.stored_manifest(&at).ok()?;
+        if manifest.is_index() != is_index {
+            return None;
+        }
+        for digest in manifest.listed() {
+            if self.manifests.contains_key(&digest) || self.replaced.contains_key(&digest) {
+                continue;
+            }
+            let Some(at) = self.stored.get(&digest).cloned() else {
+                continue;
+            };
+            let listed = match self.stored_manifest(&at) {
+                // Podman adds the images of a list to another list, and not the list itself.
+                Ok(listed) if listed.is_index() => continue,
+                Ok(listed) => self.list_document(&at, listed),
+                Err(error) => Err(error),
+            };
+            if listed.is_err() {
+                self.manifests.insert(digest, at);
+            }
+        }
+        self.list_document(&at, manifest).ok()
+    }
+
+    /// Remembers where the document is that a manifest is read as.
+    fn list_document(&mut self, at: &At, manifest: Manifest) -> Result<Child> {
+        let is_index = manifest.is_index();
+        let document = self.readable(at, manifest)?;
+        let own = digest(Algorithm::Sha256, &document.bytes);
+        self.manifests.insert(own, at.clone());
+        if let Some(config) = image::config(&document.bytes, &self.limits) {
+            self.configs.insert(config, at.0);
+        }
+        let child = Child::new(document.kind, own, document.bytes.len() as u64);
+        if let Some(stored) = self.images[at.0].digest_of(&at.1).filter(|_| !is_index) {
+            if digest(stored.algorithm(), &document.bytes) == stored {
+                self.manifests.insert(stored, at.clone());
+            } else {
+                self.replaced.insert(stored, child.clone());
+            }
+        }
+        Ok(child)
+    }
+
+    fn stored_manifest(&self, (position, name): &At) -> Result<Manifest> {
+        let image = &self.images[*position];
+        let manifest = image.stored_manifest(name, &self.limits);
+        manifest.map_err(|error| error.at(format!("image {}", image.id)))
+    }
+
+    /// Returns the document that a manifest is read as.
+    fn readable(&self, (position, name): &At, manifest: Manifest) -> Result<Document> {
+        if manifest.is_index() {
+            return Ok(manifest.index_of(&self.replaced));
+        }
+        let image = &self.images[*position];
+        let none = Layers::new();
+        let layers = self.layers.get(image.driver).unwrap_or(&none);
+        let document = image.plain(name, manifest, layers, &self.limits);
+        document.map_err(|error| error.at(format!("image {}", image.id)))
+    }
+
+    /// Reads a manifest, and warns of what is not read of the image.
+    fn manifest(&self, at: &At) -> Result<Document> {
+        let manifest = self.stored_manifest(at)?;
+        let is_index = manifest.is_index();
+        let document = self.readable(at, manifest)?;
+        let image = &self.images[at.0];
+        let place = format!("image {}", image.id);
+        let is_other = |stored: &Digest| {
+            // An index has another digest only because of its images, which have the warning. The
+            // digest of a signed manifest of schema 1 does not cover the signatures.
+            !is_index
+                && document.kind != DOCKER_SCHEMA1_SIGNED
+                && digest(stored.algorithm(), &document.bytes) != *stored
         };
-        if stored != child.digest {
+        if let Some(stored) = image.digest_of(&at.1).filter(is_other) {
             let message = format!(
                 "the store does not keep the compressed layers of the manifest {stored}; the image \
                  is read with the manifest {}, which has the same layers as plain tars",
-                child.digest
+                digest(Algorithm::Sha256, &document.bytes)
             );
-            env.notes
-                .warn("other-digest", format!("image {}", image.id), message);
+            self.notes.warn("other-digest", &*place, message);
         }
-    }
-
-    fn manifest(&self, image: &Image) -> Result<Document> {
-        let none = Layers::new();
-        let layers = self.layers.get(image.driver).unwrap_or(&none);
-        let document = image.manifest(layers, &self.limits);
-        document.map_err(|error| error.at(format!("image {}", image.id)))
+        if image.signatures > 0 {
+            let message = match image.signatures {
+                1 => "1 signature in the store is not read and not carried over".to_owned(),
+                count => {
+                    format!("{count} signatures in the store are not read and not carried over")
+                }
+            };
+            self.notes.warn("signatures-ignored", place, message);
+        }
+        Ok(document)
     }
 
     fn at(&self, error: Error) -> Error {
@@ -313,18 +391,19 @@ impl Bundle for Store {
     }
 
     fn root(&self, entry: &RootEntry) -> Result<Root> {
-        let image = self.images.get(entry.position).ok_or_else(|| {
+        if entry.position >= self.images.len() {
             let message = format!("there is no entry #{}", entry.position);
-            self.at(Error::new(Code::Missing, message))
-        })?;
-        let document = self.manifest(image).map_err(|error| self.at(error))?;
+            return Err(self.at(Error::new(Code::Missing, message)));
+        }
+        let document = self.manifest(&(entry.position, MANIFEST.to_owned()));
+        let document = document.map_err(|error| self.at(error))?;
         Ok(Root::Document(document))
     }
 
     fn document(&self, kind: &str, facts: &Facts, limit: (&'static str, u64)) -> Result<Document> {
-        let position = facts.digest.and_then(|digest| self.manifests.get(&digest));
-        if let Some(image) = position.and_then(|position| self.images.get(*position)) {
-            return self.manifest(image).map_err(|error| self.at(error));
+        let at = facts.digest.and_then(|digest| self.manifests.get(&digest));
+        if let Some(at) = at {
+            return self.manifest(at).map_err(|error| self.at(error));
         }
         let blob = self.blob(facts)?;
         let what = match &facts.digest {
@@ -357,6 +436,8 @@ impl Bundle for Store {
     fn extras(&self) -> Extras<'_> {
         Extras {
             extracted: Some(self),
+            // An image of a list need not have been pulled.
+            partial: true,
             ..Extras::default()
         }
     }

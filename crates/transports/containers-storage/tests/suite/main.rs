@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 mod laws;
+mod lists;
+mod signatures;
 mod store;

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
 
 use imgconv_model::{
-    Bundle, Code, Digest, Env, Facts, Network, Platform, Result, Root, StorageSettings,
+    Bundle, Code, Digest, Env, Facts, Network, Notes, Platform, Result, Root, StorageSettings,
     Transport as _,
 };
 use imgconv_testkit::{
@@ -13,7 +13,7 @@ use imgconv_testkit::{
 use imgconv_transport_containers_storage::CONTAINERS_STORAGE;
 use serde_json::Value;
 
-fn image(names: &[&str], command: &str) -> EngineImage {
+pub(crate) fn image(names: &[&str], command: &str) -> EngineImage {
     let layers = [
         "dir etc\nfile etc/a \"aaa\"",
         "file etc/.wh.a \"\"\nfile etc/c \"c\"",
@@ -22,11 +22,28 @@ fn image(names: &[&str], command: &str) -> EngineImage {
 }
 
 fn open(root: &Path) -> Result<Box<dyn Bundle>> {
-    let env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"));
-    CONTAINERS_STORAGE.open(root.to_str().unwrap(), &env)
+    Ok(open_with_notes(root)?.0)
 }
 
-fn manifest(bundle: &dyn Bundle, text: &str) -> Result<Vec<u8>> {
+/// Opens a store; the notes take its warnings.
+pub(crate) fn open_with_notes(root: &Path) -> Result<(Box<dyn Bundle>, Notes)> {
+    let notes = Notes::default();
+    let env = Env::new(std::env::temp_dir(), Platform::new("linux", "amd64")).with_notes(&notes);
+    Ok((
+        CONTAINERS_STORAGE.open(root.to_str().unwrap(), &env)?,
+        notes,
+    ))
+}
+
+/// Changes the list of images of the driver `overlay`.
+pub(crate) fn change_images(root: &Path, change: impl FnOnce(&mut Vec<Value>)) {
+    let list = root.join("overlay-images/images.json");
+    let mut images = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();
+    change(&mut images);
+    fs::write(&list, Value::from(images).to_string()).unwrap();
+}
+
+pub(crate) fn manifest(bundle: &dyn Bundle, text: &str) -> Result<Vec<u8>> {
     let entries = bundle.roots()?;
     let entry = entries
         .iter()
@@ -43,7 +60,7 @@ fn manifest(bundle: &dyn Bundle, text: &str) -> Result<Vec<u8>> {
     Ok(document.bytes.to_vec())
 }
 
-fn blob(bundle: &dyn Bundle, descriptor: &Value) -> Result<Vec<u8>> {
+pub(crate) fn blob(bundle: &dyn Bundle, descriptor: &Value) -> Result<Vec<u8>> {
     let facts = Facts {
         digest: Some(Digest::parse(descriptor["digest"].as_str().unwrap()).unwrap()),
         size: descriptor["size"].as_u64(),
@@ -400,9 +417,10 @@ fn an_image_of_schema_1_is_read_with_its_own_manifest() {
     let payload = sha256_hex(format!("{head}}}").as_bytes());
     value[0]["big-data-digests"]["manifest"] = format!("sha256:{payload}").into();
     fs::write(&list, value.to_string()).unwrap();
-    let bundle = open(folder.path()).unwrap();
+    let (bundle, notes) = open_with_notes(folder.path()).unwrap();
     let read = manifest(&*bundle, "example.com/x:1").unwrap();
     assert!(read == signed.as_bytes());
+    assert!(notes.take().is_clean());
     let descriptor = serde_json::json!({ "digest": &diff_ids[1] });
     assert!(blob(&*bundle, &descriptor).unwrap() == image.layers[1]);
     // Podman 5 keeps the digest of a compressed layer that it already had from another image.
