@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     hash::{BuildHasher, Hasher, RandomState},
-    io::Read,
+    io::{Cursor, Read},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -200,7 +200,8 @@ impl Client {
     }
 
     /// Sends a request, follows redirects, and repeats the request where that may help. Returns
-    /// every answer except 408, 429 and 5xx, which are errors after the last attempt.
+    /// every answer except 408, 429 and 5xx, which are errors after the last attempt; 501 and 505 are
+    /// answers, since no attempt changes them.
     ///
     /// # Errors
     /// [`Code::Net`] if there is no answer, [`Code::Denied`] if a redirect leads to a refused URL,
@@ -334,8 +335,10 @@ impl Client {
         let mut attempts = 1;
         loop {
             let mut most = env.limits.retries;
-            let (error, asked) = match self.attempt(request, &request.url, rule) {
-                Ok(response) if matches!(response.status, 408 | 429 | 500 | 502..=504) => {
+            let answer = self.attempt(request, &request.url, rule);
+            let answer = answer.and_then(|response| received(response, request.whole));
+            let (error, asked) = match answer {
+                Ok(response) if passes(response.status) => {
                     let asked = response.header("retry-after").map(str::to_owned);
                     (response.into_failure(), asked)
                 }
@@ -389,6 +392,11 @@ impl Client {
         let bodyless = matches!(request.method, Method::Get | Method::Head | Method::Delete);
         let agent = self.agent(rule, url)?;
         let proxy = self.proxy(url)?.filter(|_| !url.is_https());
+        let mut opened = match (&body, request.streamed) {
+            (None, Some(streamed)) => Some(streamed.open()?),
+            _ => None,
+        };
+        let body = body.or(opened.as_mut().map(|opened| opened as &mut dyn Read));
         let sent = if let Some(body) = body {
             let body = builder.body(SendBody::from_reader(body));
             body.map(|request| agent.run(request))
@@ -524,6 +532,37 @@ impl From<Error> for Failed {
         let attempts = 1;
         Self { error, attempts }
     }
+}
+
+/// Says whether a status may be another one after a while. A proxy has statuses of its own for a server
+/// that it can't reach (520 to 530); 501 and 505 say what a server will never do.
+fn passes(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..=599) && !matches!(status, 501 | 505)
+}
+
+/// Reads the body of a success into memory, if the request asks for that: at most one byte more than
+/// `most`, by which a body that is too long shows.
+fn received(mut response: Response, most: Option<u64>) -> Result<Response, Failed> {
+    let Some(most) = most.filter(|_| (200..=299).contains(&response.status)) else {
+        return Ok(response);
+    };
+    if response.length().is_some_and(|length| length > most) {
+        return Ok(response);
+    }
+    let mut bytes = Vec::new();
+    let read = (&mut response.body)
+        .take(most.saturating_add(1))
+        .read_to_end(&mut bytes);
+    if let Err(error) = read {
+        let error = Error::from_io(error);
+        let attempts = match error.code() {
+            Code::Net => u64::MAX,
+            _ => 1,
+        };
+        return Err(Failed { error, attempts });
+    }
+    response.body = Box::new(Cursor::new(bytes));
+    Ok(response)
 }
 
 /// Returns the target of a redirect, if the method may be repeated there (RFC 9110, 15.4).

@@ -21,22 +21,34 @@ impl Beginning {
     /// The number of bytes of the first request.
     const MOST: u64 = 4 << 10;
 
-    /// Requests the first bytes; `ask` is that of [`Download::new`].
+    /// Requests the first bytes, anew where the connection breaks; `ask` and `retries` are those of
+    /// [`Download::new`].
     ///
     /// # Errors
-    /// The errors of `ask`, and [`Code::Net`] if the connection breaks.
-    pub fn request(ask: impl FnOnce(Option<&str>) -> Result<Response>) -> Result<Self> {
-        let response = ask(Some(&format!("bytes=0-{}", Self::MOST - 1)))?;
-        let mut bytes = Vec::new();
-        // An empty body has no first byte, so its range can't be met.
-        if response.status() != 416 {
+    /// The errors of `ask`, and [`Code::Net`] if the connection breaks in each attempt.
+    pub fn request(
+        mut ask: impl FnMut(Option<&str>) -> Result<Response>,
+        retries: u64,
+    ) -> Result<Self> {
+        let range = format!("bytes=0-{}", Self::MOST - 1);
+        let mut attempts = 1;
+        loop {
+            let response = ask(Some(&range))?;
+            let mut bytes = Vec::new();
+            // An empty body has no first byte, so its range can't be met.
+            if response.status() == 416 {
+                return Ok(Self(bytes.into()));
+            }
             let read = response
                 .into_reader()
                 .take(Self::MOST)
                 .read_to_end(&mut bytes);
-            read.map_err(Error::from_io)?;
+            match read.map_err(Error::from_io) {
+                Ok(_) => return Ok(Self(bytes.into())),
+                Err(error) if error.code() == Code::Net && attempts < retries => attempts += 1,
+                Err(error) => return Err(error),
+            }
         }
-        Ok(Self(bytes.into()))
     }
 
     /// Reads the whole body: the first bytes, then a [`Download`] of the rest, if there is more. The

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use http::HeaderMap;
-use imgconv_model::{Code, Error, Limits, Reader, Result, conceal, quote};
+use imgconv_model::{Code, Error, Limits, Open, Reader, Result, conceal, quote};
 use imgconv_stream::read_to_limit;
 
 use crate::url::Url;
@@ -51,6 +51,10 @@ pub struct Request<'a> {
     pub(crate) private: Vec<(String, String)>,
     pub(crate) hidden: Vec<String>,
     pub(crate) body: &'a [u8],
+    /// The body, if it is not in memory.
+    pub(crate) streamed: Option<&'a dyn Open>,
+    /// The most bytes of a body that is read within each attempt.
+    pub(crate) whole: Option<u64>,
     pub(crate) once: bool,
     pub(crate) stay: bool,
 }
@@ -66,6 +70,8 @@ impl<'a> Request<'a> {
             private: Vec::new(),
             hidden: Vec::new(),
             body: &[],
+            streamed: None,
+            whole: None,
             once: false,
             stay: false,
         }
@@ -125,6 +131,22 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn body(mut self, body: &'a [u8]) -> Self {
         self.body = body;
+        self
+    }
+
+    /// Sets a body of `size` bytes that is not in memory; each attempt opens and sends it anew.
+    #[must_use]
+    pub fn streamed(mut self, body: &'a dyn Open, size: u64) -> Self {
+        self.streamed = Some(body);
+        self.header("content-length", size.to_string())
+    }
+
+    /// Makes the body of a success a part of the attempt, which is repeated if the connection breaks in the
+    /// body: for a document of at most `most` bytes. A longer body is left to the limit of
+    /// [`Response::into_bytes`].
+    #[must_use]
+    pub fn whole(mut self, most: u64) -> Self {
+        self.whole = Some(most);
         self
     }
 

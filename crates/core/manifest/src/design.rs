@@ -15,8 +15,9 @@
 //!    compression, and Docker's types become OCI's. A non-distributable type stays only if the blob
 //!    is the same and has `urls`; no other layer gets such a type.
 //! 5. **Annotations of a table of contents** (eStargz, zstd:chunked) describe compressed bytes.
-//!    They are dropped with these bytes, and that is not a loss (robustness C15). Annotations that
-//!    were made with the new bytes are written.
+//!    They are dropped with these bytes, and that is not a loss (robustness C15); so are the digest
+//!    and the size of an OverlayBD blob. Annotations that were made with the new bytes are written.
+//!    `containerd.io/uncompressed` repeats the diff ID, so it gets the one of the new bytes.
 //! 6. **No invented history.** A new config has a history if the image has one that fits its
 //!    layers. Engines and `umoci` accept a missing history, and refuse one that does not fit.
 //! 7. **No invented date.** `created` is written if the image has one, or if the caller gave an

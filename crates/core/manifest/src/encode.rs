@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use imgconv_json::{Map, Value, canonical, folds_to, parse, split, within};
 use imgconv_model::{
     Algorithm, Code, Compression, Document, Encoded, Env, Error, FormatId, Image, Layer, Limits,
-    Original, Outcome, Report, Result, SealedLayer, quote,
+    Original, Outcome, Report, Result, SealedLayer, Step, quote,
 };
 use imgconv_stream::digest;
 
@@ -25,19 +25,29 @@ use crate::{
 /// The most bytes of the carried ACI manifest in the JSON of the manifest.
 const ACI_MANIFEST_LIMIT: usize = 1 << 20;
 
-/// Prefixes of annotations of a layer that describe its compressed bytes.
-const TABLE_OF_CONTENTS: &[&str] = &[
+/// Prefixes of annotations of a layer that describe its compressed bytes: the position of a table of
+/// contents, or the digest and size of the blob.
+const COMPRESSED: &[&str] = &[
     "io.github.containers.zstd-chunked.",
     "containerd.io/snapshot/stargz/",
     "io.containers.estargz.",
+    "containerd.io/snapshot/overlaybd/blob-digest",
+    "containerd.io/snapshot/overlaybd/blob-size",
 ];
+
+/// The annotation of a layer that repeats its diff ID.
+const UNCOMPRESSED: &str = "containerd.io/uncompressed";
 
 /// Returns true if a layer's annotation describes its compressed bytes: it is dropped with these
 /// bytes, and that is no loss (decision 5).
 pub fn describes_compression(key: &str) -> bool {
-    TABLE_OF_CONTENTS
-        .iter()
-        .any(|prefix| key.starts_with(prefix))
+    COMPRESSED.iter().any(|prefix| key.starts_with(prefix))
+}
+
+/// Returns true if a layer's annotation describes only the bytes of the layer, compressed or not: it
+/// is dropped with the layer, and that is no loss (decision 5).
+pub fn describes_bytes(key: &str) -> bool {
+    key == UNCOMPRESSED || describes_compression(key)
 }
 
 /// Writes an image, see [`imgconv_model::DocumentFormat::encode`].
@@ -318,7 +328,10 @@ fn layer_descriptors(
             value.get("digest").and_then(Value::as_str) == Some(&*found)
                 && value.get("size").and_then(Value::as_u64) == Some(sealed.size)
         };
-        let at_place = old.get(i).filter(|_| aligned);
+        // A merged layer replaces no single layer, even if there was only one to merge.
+        let at_place = old
+            .get(i)
+            .filter(|_| aligned && sealed.step != Step::Squash);
         let same = at_place
             .filter(equal)
             .or_else(|| old.iter().find(equal))
@@ -442,6 +455,10 @@ fn put_layer_fields(
             stays
         });
     }
+    // A new blob can have another tar, whose diff ID the old text does not give.
+    if !kept && let Some(diff_id) = annotations.get_mut(UNCOMPRESSED) {
+        *diff_id = parts.sealed[i].diff_id.to_string();
+    }
     if written != annotations {
         put_annotations(map, &annotations);
     }
@@ -507,11 +524,27 @@ fn report_lost_extensions(
     for (path, raw) in parts.extensions {
         let listed = report.losses.iter().any(|loss| loss.field == *path);
         if there.get(path) != Some(raw) && !listed {
-            let message = format!("the text {} is not read back as it was", quote(raw));
+            let message = match is_of_merged(path, parts.sealed) {
+                true => "the field describes a layer that was merged".to_owned(),
+                false => format!("the text {} is not read back as it was", quote(raw)),
+            };
             report.lose(path, Outcome::Dropped, message);
         }
     }
     Ok(())
+}
+
+/// Says whether an extension is a property of a layer that was merged: the merged layer stands for
+/// all layers from its position on.
+fn is_of_merged(path: &str, sealed: &[SealedLayer]) -> bool {
+    let merged = sealed.iter().position(|layer| layer.step == Step::Squash);
+    let keys = split(path).unwrap_or_default();
+    match (merged, &keys[..]) {
+        (Some(from), [manifest, layers, i, ..]) if manifest == "manifest" && layers == "layers" => {
+            i.parse::<usize>().is_ok_and(|i| i >= from)
+        }
+        _ => false,
+    }
 }
 
 /// Reads a manifest that is being made; required fields may still be missing.

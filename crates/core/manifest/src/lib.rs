@@ -28,6 +28,7 @@ mod references;
 mod remade;
 mod signed;
 mod tar_sum;
+mod unknown;
 pub mod v1_image;
 pub mod v1_layer;
 
@@ -38,7 +39,7 @@ pub use descriptor::{
     is_listed_record,
 };
 pub use embedded::{embedded, embedded_document, find_blob, find_document};
-pub use encode::{describes_compression, encode};
+pub use encode::{describes_bytes, describes_compression, encode};
 pub use family::{CONFIG_FORMATS, Family};
 pub use index::encode_index;
 pub use kind::{KINDS, Told, is_index, kind_of, told};
@@ -48,3 +49,4 @@ pub use references::{Part, Reference, References, family_of, references};
 pub use remade::report_remade;
 pub use signed::payload;
 pub use tar_sum::TarSum;
+pub use unknown::{descriptors, may_be_json};

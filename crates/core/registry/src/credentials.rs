@@ -87,7 +87,7 @@ fn from_file(path: &Path, repository: &str, env: &Env) -> Result<Option<Credenti
     };
     let helper = config
         .get("credHelpers")
-        .and_then(|helpers| keys(repository).find_map(|key| helpers.get(key)))
+        .and_then(|helpers| entry_of(helpers, repository))
         .or_else(|| config.get("credsStore"))
         .and_then(Value::as_str)
         .filter(|name| !name.is_empty());
@@ -96,14 +96,20 @@ fn from_file(path: &Path, repository: &str, env: &Env) -> Result<Option<Credenti
     {
         return Ok(Some(found));
     }
-    let Some(auths) = config.get("auths").and_then(Value::as_object) else {
-        return Ok(None);
-    };
-    let entry = keys(repository).find_map(|key| {
-        let fits = |known: &&String| normal(known) == key;
-        auths.keys().find(fits).and_then(|known| auths.get(known))
-    });
+    let entry = config
+        .get("auths")
+        .and_then(|auths| entry_of(auths, repository));
     entry.map_or(Ok(None), entry_credential)
+}
+
+/// Finds the closest entry for a repository. A key that is spelled as the repository wins over a key in docker's
+/// older spelling, as in docker and podman.
+fn entry_of<'a>(entries: &'a Value, repository: &str) -> Option<&'a Value> {
+    let entries = entries.as_object()?;
+    keys(repository).find_map(|key| {
+        let older = || entries.iter().find(|(known, _)| normal(known) == key);
+        entries.get(key).or_else(|| older().map(|(_, entry)| entry))
+    })
 }
 
 /// The keys under which credentials may be stored, the closest first: podman's files name
@@ -284,6 +290,8 @@ mod tests {
             "https://old.example/v1/":{"auth":"dTpw"},
             "host.example:5000":{"auth":"dTpw"},
             "host.example:5000/team":{"auth":"djpx"},
+            "https://both.example/v1/":{"auth":"dTpw"},
+            "both.example":{"auth":"djpx"},
             "token.example":{"auth":"dTpw","identitytoken":"t"},
             "empty.example":{},
             "plain.example":{"username":"a","password":"b"}}}"#;
@@ -293,12 +301,36 @@ mod tests {
             ("host.example:5000/x", Some("u/p")),
             ("host.example:5000/team/x", Some("v/q")),
             ("host.example/x", None),
+            ("both.example/x", Some("v/q")),
             ("token.example/x", Some("token t")),
             ("empty.example/x", None),
             ("plain.example/x", Some("a/b")),
             ("other.example/x", None),
         ] {
             assert_eq!(user(json, repository).as_deref(), found, "{repository}");
+        }
+    }
+
+    #[test]
+    fn a_helper_is_found_by_every_spelling_of_its_registry() {
+        for (key, repository) in [
+            ("docker.io", "docker.io/library/x"),
+            ("https://index.docker.io/v1/", "docker.io/library/x"),
+            ("index.docker.io", "docker.io/library/x"),
+            ("https://host.example:5000", "host.example:5000/x"),
+            ("host.example/team", "host.example/team/x"),
+        ] {
+            // The name of the helper is refused before any program runs, so the error says that it was found.
+            let json = format!(r#"{{"credHelpers":{{"other.example":"x","{key}":"../x"}}}}"#);
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("config.json");
+            std::fs::write(&path, json).unwrap();
+            let network = Network {
+                auth_files: vec![path],
+                ..Network::default()
+            };
+            let error = find_credential(&env(network), repository).unwrap_err();
+            assert_eq!(error.code(), Code::BadName, "{key}: {error}");
         }
     }
 

@@ -40,7 +40,8 @@ impl Layer {
         if let Some(known) = &*known {
             return Ok(known.clone());
         }
-        let found = Beginning::request(asking(&self.session, &self.id))?;
+        let retries = self.session.env.limits.retries;
+        let found = Beginning::request(asking(&self.session, &self.id), retries)?;
         Ok(known.insert(found).clone())
     }
 }

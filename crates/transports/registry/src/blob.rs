@@ -46,7 +46,9 @@ impl RemoteBlob {
             return Ok(head.clone());
         }
         let path = self.path();
-        let ask_for = |session: &Session| Beginning::request(|range| ask(session, &path, range));
+        let ask_for = |session: &Session| {
+            Beginning::request(|range| ask(session, &path, range), self.retries)
+        };
         let found = self.sources.first(ask_for)?;
         let new = Head {
             session: found.session,

@@ -1,4 +1,4 @@
-//! The documents and blobs of a repository that is written.
+//! The documents and blobs of a repository that is written, and whether its registry takes chunks.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,6 +13,8 @@ use imgconv_model::{Digest, Limits};
 pub(crate) struct Held {
     documents: Mutex<BTreeMap<Digest, Arc<[u8]>>>,
     blobs: Mutex<BTreeSet<(Digest, u64)>>,
+    /// Whether the registry takes blobs in chunks, once that is known.
+    chunks: Mutex<Option<bool>>,
 }
 
 impl Held {
@@ -52,5 +54,17 @@ impl Held {
         let blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
         let document = self.get(digest);
         blobs.contains(&(*digest, size)) || document.is_some_and(|bytes| bytes.len() as u64 == size)
+    }
+
+    /// Says whether the registry takes blobs in chunks; `None` before an upload has shown it.
+    pub(crate) fn takes_chunks(&self) -> Option<bool> {
+        *self.chunks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whether the registry takes blobs in chunks. A refusal counts more than a success: an upload
+    /// that relies on chunks can't go back.
+    pub(crate) fn note_chunks(&self, taken: bool) {
+        let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        *chunks = Some(taken && *chunks != Some(false));
     }
 }

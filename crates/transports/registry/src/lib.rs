@@ -17,6 +17,7 @@ mod referrers;
 mod session;
 mod sink;
 mod sources;
+mod spool;
 mod upload;
 mod whole;
 mod write;

@@ -8,12 +8,13 @@ use std::{
 use imgconv_http::{Method, Request, Response};
 use imgconv_json::{Object, Value, canonical, parse};
 use imgconv_manifest::{
-    self as manifest, KINDS, Part, Told, descriptor,
+    self as manifest, KINDS, Told, descriptor, descriptors, may_be_json,
     media_type::{OCI_INDEX, REVERSALS},
     told,
 };
 use imgconv_model::{
-    Algorithm, Code, Digest, Document, Error, Name, Outcome, Publication, Report, Result, quote,
+    Algorithm, Child, Code, Digest, Document, Error, Name, Outcome, Publication, Report, Result,
+    quote,
 };
 use imgconv_stream::digest;
 
@@ -23,6 +24,13 @@ use crate::{
     sink::RegistrySink,
     upload,
 };
+
+/// The documents and the blobs that were stored by one call. A manifest may be both.
+#[derive(Debug, Default)]
+struct Done {
+    documents: BTreeSet<Digest>,
+    blobs: BTreeSet<Digest>,
+}
 
 /// The tag of an image without a tag.
 const LATEST: &str = "latest";
@@ -36,7 +44,7 @@ impl RegistrySink {
     /// that were set before stay.
     pub fn publish(&self, publications: &[Publication]) -> Result<Vec<String>> {
         let tags = self.tags(publications)?;
-        let mut done = BTreeSet::new();
+        let mut done = Done::default();
         for publication in publications {
             let kind = &publication.root.kind;
             let document = self.document(&publication.root.digest, kind)?;
@@ -47,7 +55,8 @@ impl RegistrySink {
             self.env.check_cancelled()?;
             let root = publication.root.digest;
             let document = self.document(&root, &publication.root.kind)?;
-            let own = root.algorithm() == Algorithm::Sha256 || self.is_named(&root, &document)?;
+            let own =
+                root.algorithm() == Algorithm::Sha256 || self.put_by_digest(&root, &document)?;
             let name = if own || self.location.digest.is_some() {
                 root
             } else {
@@ -68,14 +77,14 @@ impl RegistrySink {
         Ok(places)
     }
 
-    /// Stores everything below roots, and the roots whose digests are not SHA-256 under these
-    /// digests; reports which of these digests the registry refuses.
+    /// Stores the roots whose digests are not SHA-256 under these digests, each after everything below the
+    /// root; reports the digests that the registry refuses.
     ///
     /// # Errors
     /// The errors of [`RegistrySink::publish`].
     pub(crate) fn name_unusual(&self, publications: &[Publication]) -> Result<Report> {
         let mut report = Report::default();
-        let mut done = BTreeSet::new();
+        let mut done = Done::default();
         for publication in publications {
             let root = publication.root.digest;
             if root.algorithm() == Algorithm::Sha256 {
@@ -83,7 +92,7 @@ impl RegistrySink {
             }
             let document = self.document(&root, &publication.root.kind)?;
             self.below(&document, 0, &mut done)?;
-            if !self.is_named(&root, &document)? {
+            if !self.put_by_digest(&root, &document)? {
                 let why = format!(
                     "the registry accepts no digests of this algorithm, so {root} gets its sha256 \
                      digest there"
@@ -96,7 +105,7 @@ impl RegistrySink {
 
     /// Stores a manifest under its own digest, once; false if the registry refuses that digest.
     /// Everything below the manifest is stored already.
-    fn is_named(&self, root: &Digest, document: &Document) -> Result<bool> {
+    fn put_by_digest(&self, root: &Digest, document: &Document) -> Result<bool> {
         let known = || self.named.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(named) = known().get(root) {
             return Ok(*named);
@@ -114,9 +123,9 @@ impl RegistrySink {
         Ok(named)
     }
 
-    /// Finds the tag of each image: the tag of the locator; else its own; else `latest`. Documents
-    /// without a name, such as referrers, and documents named by a digest, have no tag and are
-    /// found by their digests.
+    /// Finds the tag of each image: the tag of the locator; else its own; else `latest`. One of several
+    /// documents that has no name, such as a referrer, has no tag; nor has a document that is named by a digest,
+    /// unless the locator has a tag. Such documents are found by their digests.
     fn tags(&self, publications: &[Publication]) -> Result<Vec<Option<String>>> {
         let mut tags: Vec<Option<String>> = Vec::with_capacity(publications.len());
         let mut taken: BTreeMap<String, Digest> = BTreeMap::new();
@@ -199,8 +208,9 @@ impl RegistrySink {
             }
             let bytes = response.into_bytes(limit)?;
             if digest(wanted.algorithm(), &bytes) == *wanted {
-                self.held.put(*wanted, bytes.into());
-                return Ok(self.held.get(wanted).expect("it was put there just now"));
+                let bytes: Arc<[u8]> = bytes.into();
+                self.held.put(*wanted, Arc::clone(&bytes));
+                return Ok(bytes);
             }
         }
         let message = format!("document {wanted} was never written, so nothing may refer to it");
@@ -209,7 +219,7 @@ impl RegistrySink {
 
     /// Stores everything that a document refers to and that the registry does not have yet. The
     /// depth of this recursion is bounded by `index_depth`.
-    fn below(&self, document: &Document, depth: u64, done: &mut BTreeSet<Digest>) -> Result<()> {
+    fn below(&self, document: &Document, depth: u64, done: &mut Done) -> Result<()> {
         let limits = &self.env.limits;
         if depth > limits.index_depth + 1 {
             let what = "the nesting of indexes";
@@ -225,7 +235,7 @@ impl RegistrySink {
                 continue;
             };
             let child = child.child;
-            if !done.insert(child.digest) {
+            if !done.documents.insert(child.digest) {
                 continue;
             }
             // A registry accepts manifests of known types, and any bytes as a blob.
@@ -235,14 +245,14 @@ impl RegistrySink {
                 Told::Other => true,
             };
             if is_bytes {
-                self.upload_held(&child.digest)?;
+                self.upload_content(vec![child], may_be_json, done)?;
                 continue;
             }
             // A sparse index lists missing manifests (`--missing keep`); the registry decides
             // whether to accept it.
             let document = match self.document(&child.digest, &child.kind) {
                 Ok(document) if !KINDS.contains(&&*document.kind) => {
-                    self.upload_held(&child.digest)?;
+                    self.upload_content(vec![child], may_be_json, done)?;
                     continue;
                 }
                 Ok(document) => document,
@@ -258,36 +268,37 @@ impl RegistrySink {
             .flat_map(|name| list(&value, name));
         let blobs = config.chain(blobs);
         let blobs = blobs.filter_map(|listed| descriptor(listed, "blob", limits).ok());
-        let blobs = blobs.map(|blob| (blob.child.digest, blob.child.kind));
-        self.upload_content(blobs.collect(), done)
+        let lists = |kind: &str| told(kind) == Told::Listing;
+        self.upload_content(blobs.map(|blob| blob.child).collect(), lists, done)
     }
 
-    /// Uploads the blobs of a manifest that were held back as possible manifests, and those of the manifests and
-    /// indexes among the blobs.
+    /// Uploads the blobs that were held back as possible manifests, and the blobs that they describe in turn, as far
+    /// as the documents among them are of a followed type.
     fn upload_content(
         &self,
-        mut left: Vec<(Digest, String)>,
-        done: &mut BTreeSet<Digest>,
+        mut left: Vec<Child>,
+        is_followed: fn(&str) -> bool,
+        done: &mut Done,
     ) -> Result<()> {
-        while let Some((digest, kind)) = left.pop() {
-            let is_listing = told(&kind) == Told::Listing;
-            if !is_listing && self.held.get(&digest).is_none() || !done.insert(digest) {
+        let limits = &self.env.limits;
+        while let Some(child) = left.pop() {
+            let may_describe = is_followed(&child.kind) && child.size <= limits.manifest;
+            let is_held = self.held.get(&child.digest).is_some();
+            if !may_describe && !is_held || !done.blobs.insert(child.digest) {
                 continue;
             }
-            if is_listing {
-                let list = match self.document(&digest, &kind) {
+            if may_describe {
+                match self.document(&child.digest, &child.kind) {
                     Ok(document) => {
-                        manifest::references(&kind, &document.bytes, &self.env.limits).ok()
+                        let value = parse(&document.bytes, limits, "document").ok();
+                        left.extend(value.iter().flat_map(|value| descriptors(value, limits)));
                     }
-                    // A blob may be longer than a manifest; and the registry refuses a manifest without its blobs.
-                    Err(error) if [Code::Limit, Code::Missing].contains(&error.code()) => None,
+                    // The registry refuses a manifest without its blobs.
+                    Err(error) if error.code() == Code::Missing => {}
                     Err(error) => return Err(error),
-                };
-                let list = list.flatten().map(|read| read.list).unwrap_or_default();
-                let content = list.into_iter().filter(|one| one.part != Part::Subject);
-                left.extend(content.map(|one| (one.digest, one.kind)));
+                }
             }
-            self.upload_held(&digest)?;
+            self.upload_held(&child.digest)?;
         }
         Ok(())
     }

@@ -67,8 +67,9 @@ impl RegistryBundle {
     /// digest in the registry's response, which is not verified.
     fn manifest(&self, session: &Session, reference: &str) -> Result<(Document, Option<Digest>)> {
         let url = session.url(&format!("manifests/{reference}"));
+        let limits = &self.env.limits;
         let request = Request::get(&url).header("accept", manifest::KINDS.join(", "));
-        let response = session.send(&request, &url)?;
+        let response = session.send(&request.whole(limits.manifest), &url)?;
         if response.status() != 200 {
             return Err(failure(response));
         }
@@ -77,7 +78,6 @@ impl RegistryBundle {
         let said = manifest::KINDS.contains(&said).then(|| said.to_owned());
         let name = response.header("docker-content-digest");
         let name = name.and_then(|name| Digest::parse(name).ok());
-        let limits = &self.env.limits;
         let bytes = response.into_bytes(("manifest", limits.manifest))?;
         let kind = match said {
             Some(kind) => kind,
@@ -310,12 +310,12 @@ impl RegistryBundle {
         let mut tags = Vec::new();
         let mut total = 0;
         while let Some(url) = pages.next()? {
-            let response = session.send(&Request::get(&url), &url)?;
+            let limits = &self.env.limits;
+            let response = session.send(&Request::get(&url).whole(limits.manifest), &url)?;
             if response.status() != 200 {
                 return Err(failure(response));
             }
             pages.follow(session, &response)?;
-            let limits = &self.env.limits;
             let bytes = response.into_bytes(("manifest", limits.manifest))?;
             // The limit of all pages together is that of a layout's index with the same tags.
             total += bytes.len() as u64;

@@ -55,6 +55,8 @@ struct Granted {
     secrets: Vec<String>,
     until: Option<Instant>,
     neighbours: BTreeSet<String>,
+    /// The host of the token server that did not get the known credentials.
+    withheld: Option<String>,
 }
 
 impl std::fmt::Debug for Granted {
@@ -209,9 +211,22 @@ impl Session {
             let error = failure(response);
             return Err(Error::new(Code::Denied, error.message().to_owned())
                 .at(self.server.clone())
-                .hint(format!("`docker login {}` stores credentials", self.server)));
+                .hint(self.advice(granted.withheld.as_deref())));
         }
         Ok(response)
+    }
+
+    /// Says how the registry gets the credentials. `withheld` is the host of a token server that did not get those that
+    /// are known: only the user can say that the host belongs to the registry.
+    fn advice(&self, withheld: Option<&str>) -> String {
+        let server = &self.server;
+        match withheld {
+            Some(host) => format!(
+                "the credentials for {server} were not sent to its token server {host}, which is another host; if it \
+                 belongs to the registry, `--token-host {server}={host}` sends them"
+            ),
+            None => format!("`docker login {server}` stores credentials"),
+        }
     }
 
     /// The credentials of the last login, and its time; `None` if they have expired.
@@ -244,13 +259,14 @@ impl Session {
                         "the registry requires a login, and no credentials are known for it";
                     return Err(Error::new(Code::Denied, message)
                         .at(self.server.clone())
-                        .hint(format!("`docker login {}` stores credentials", self.server)));
+                        .hint(self.advice(None)));
                 };
                 Granted {
                     header: basic(user, password.expose()),
                     secrets: vec![password.expose().to_owned()],
                     until: None,
                     neighbours: state.neighbours.clone(),
+                    withheld: None,
                 }
             }
             Challenge::Bearer { realm, service } => {
@@ -277,7 +293,10 @@ impl Session {
             let message = format!("the token server {realm} is not https");
             return Err(Error::new(Code::Denied, message));
         }
+        let known = credential.is_some();
         let credential = credential.filter(|_| self.is_trusted(&realm));
+        let withheld = known && credential.is_none();
+        let withheld = withheld.then(|| realm.authority().to_owned());
         let actions = if self.push { "pull,push" } else { "pull" };
         let mut scopes = vec![match &*self.repository {
             "" => "registry:catalog:*".to_owned(),
@@ -325,7 +344,13 @@ impl Session {
                     format!("the token server {realm} redirects the password to another server");
                 return Err(Error::new(Code::Denied, message));
             }
-            _ => return Err(failure(response).at("token server")),
+            _ => {
+                let error = failure(response).at("token server");
+                return Err(match &withheld {
+                    Some(host) => error.hint(self.advice(Some(host))),
+                    None => error,
+                });
+            }
         }
         let limit = ("token_body", self.env.limits.token_body);
         let (token, seconds) = read_token(&response.into_bytes(limit)?, &self.env.limits)
@@ -337,20 +362,21 @@ impl Session {
             secrets: vec![token],
             until: Some(Instant::now() + Duration::from_secs(seconds)),
             neighbours,
+            withheld,
         })
     }
 
-    /// Says whether a token server may get the password: the registry itself, or its known token
-    /// host.
+    /// Says whether a token server may get the password: the registry itself, its known token host, or one that the
+    /// user names. The password goes over plain http only where it goes to the registry over plain http too; the
+    /// client refuses plain http with every host for which the user does not allow it.
     fn is_trusted(&self, realm: &Url) -> bool {
-        let known = TOKEN_HOSTS.iter().map(|(server, host)| (*server, *host));
-        let listed = &self.env.network.token_hosts;
-        let listed = listed.iter().map(|(server, host)| (&**server, &**host));
+        let mut known = TOKEN_HOSTS.iter();
+        let mut listed = self.env.network.token_hosts.iter();
+        let is_it = |server: &str, host: &str| server == self.server && host == realm.authority();
         realm.same_origin(&self.base)
-            || realm.is_https()
-                && known
-                    .chain(listed)
-                    .any(|(server, host)| server == self.server && host == realm.authority())
+            || realm.is_https() && known.any(|(server, host)| is_it(server, host))
+            || (realm.is_https() || !self.base.is_https())
+                && listed.any(|(server, host)| is_it(server, host))
     }
 }
 
@@ -361,6 +387,7 @@ impl Granted {
             secrets: self.secrets.clone(),
             until: self.until,
             neighbours: self.neighbours.clone(),
+            withheld: self.withheld.clone(),
         }
     }
 }

@@ -12,22 +12,46 @@ use imgconv_model::{BlobWriter, Code, Digest, Env, Error, Result, quote};
 use crate::{
     held::Held,
     session::{Session, failure},
+    spool::Spool,
 };
 
 /// The bytes of one chunk. A blob that fits in one chunk is sent in one request.
 const CHUNK: usize = 8 << 20;
 
+/// The number of answers in a row that confirm no byte of a chunk, after which another way is tried.
+const STUCK: u64 = 2;
+
 /// A blob that is being uploaded.
+///
+/// The blob is sent in chunks while it is made, which needs no room and goes on after an interruption. Not
+/// every registry takes chunks: some refuse the first, which is too large for them, or the second, and some
+/// report a number of received bytes that does not change. So the first chunk is kept until the registry
+/// has taken bytes after it. If the registry refuses, the blob is stored in a temporary file, and the
+/// whole of it is sent in one request when it is complete.
 pub(crate) struct Upload {
     session: Arc<Session>,
     held: Arc<Held>,
     env: Env,
-    /// The bytes that the registry has not confirmed, at most a chunk.
+    /// The bytes that are neither confirmed by the registry nor in the temporary file, at most a chunk.
     chunk: Vec<u8>,
     /// The URL for the next bytes, after the first request.
     place: Option<Url>,
-    /// The number of confirmed bytes.
+    /// The fewest bytes of a chunk that is not the last, by the registry.
+    least: u64,
+    /// The number of bytes that are confirmed, or in the temporary file.
     sent: u64,
+    /// The confirmed bytes, as long as another way may need them.
+    first: Vec<u8>,
+    /// All bytes, for a registry that takes no chunks.
+    spool: Option<Spool>,
+}
+
+/// An answer about a chunk.
+enum Answer {
+    /// The registry has this number of bytes, and takes the next bytes at the URL.
+    Taken(Url, u64),
+    /// The registry takes no such chunk, or reports what can't be.
+    Refused(Error),
 }
 
 impl Upload {
@@ -38,126 +62,275 @@ impl Upload {
             env: env.clone(),
             chunk: Vec::new(),
             place: None,
+            least: 0,
             sent: 0,
+            first: Vec::new(),
+            spool: None,
         }
     }
 
-    /// Sends the chunk. After an interruption the registry reports the number of received bytes,
-    /// and the rest is sent.
-    fn flush_chunk(&mut self) -> Result<()> {
-        let mut place = match &self.place {
-            Some(place) => place.clone(),
-            None => start(&self.session)?,
-        };
-        let mut failures = 0;
-        while !self.chunk.is_empty() {
-            // An upload that is given up is cancelled at this URL.
-            self.place = Some(place.clone());
-            self.env.check_cancelled()?;
-            let (next, there) = match self.send_chunk(&place) {
-                Ok(sent) => sent,
-                Err(error) if error.code() == Code::Net && failures < self.env.limits.retries => {
-                    failures += 1;
-                    status(&self.session, &place).map_err(|_| error)?
-                }
-                Err(error) => return Err(error),
-            };
-            self.confirm(there)?;
-            place = next;
+    /// Sends the chunk, or stores it for the request with the whole blob.
+    fn flush_chunk(&mut self, is_last: bool) -> Result<()> {
+        let refused = self.held.takes_chunks() == Some(false);
+        let whole = self.spool.is_some() || refused && self.has_all();
+        if !whole && self.send_chunks(is_last)? {
+            return Ok(());
         }
-        self.place = Some(place);
+        let mut spool = match self.spool.take() {
+            Some(spool) => spool,
+            None => {
+                self.cancel();
+                let mut spool = Spool::new(&self.env)?;
+                spool.append(&std::mem::take(&mut self.first))?;
+                spool
+            }
+        };
+        spool.append(&self.chunk)?;
+        self.sent = spool.size();
+        self.chunk.clear();
+        self.spool = Some(spool);
         Ok(())
     }
 
-    fn send_chunk(&self, place: &Url) -> Result<(Url, u64)> {
-        let last = self.sent + self.chunk.len() as u64 - 1;
+    /// Sends the chunk; false if the registry takes no chunks and all bytes are still here. After an
+    /// interruption the registry reports the number of received bytes, and the rest is sent.
+    fn send_chunks(&mut self, is_last: bool) -> Result<bool> {
+        let mut place = match &self.place {
+            Some(place) => place.clone(),
+            None => {
+                let place;
+                (place, self.least) = start(&self.session)?;
+                place
+            }
+        };
+        // An upload that is given up is cancelled at this URL.
+        self.place = Some(place.clone());
+        if self.least > CHUNK as u64 {
+            // Larger chunks would need more memory.
+            self.held.note_chunks(false);
+            return Ok(false);
+        }
+        let (mut failures, mut stuck) = (0, 0);
+        while !self.chunk.is_empty() && (is_last || self.chunk.len() as u64 >= self.least) {
+            self.env.check_cancelled()?;
+            let (next, there) = match self.send_chunk(&place) {
+                Ok(Answer::Taken(next, there)) => {
+                    let is_part = there < self.sent + self.chunk.len() as u64;
+                    failures += u64::from(is_part);
+                    if failures > self.env.limits.retries {
+                        let message = format!(
+                            "the registry takes only parts of a chunk: {} bytes of the last one",
+                            there - self.sent
+                        );
+                        return Err(Error::new(Code::Net, message));
+                    }
+                    (next, there)
+                }
+                Ok(Answer::Refused(_)) if self.has_all() => {
+                    self.held.note_chunks(false);
+                    return Ok(false);
+                }
+                Ok(Answer::Refused(error)) => return Err(error),
+                Err(error) if error.code() == Code::Net && failures < self.env.limits.retries => {
+                    failures += 1;
+                    match status(&self.session, &place) {
+                        Ok(Answer::Taken(next, there)) if self.fits(there) => {
+                            stuck = if there == self.sent { stuck + 1 } else { 0 };
+                            if stuck >= STUCK && self.has_all() {
+                                // A server may close the connection instead of answering that the chunk
+                                // is too large.
+                                return Ok(false);
+                            }
+                            (next, there)
+                        }
+                        // The registry lost the upload, or does not say what it has.
+                        Ok(_) if self.has_all() => return Ok(false),
+                        _ => return Err(error),
+                    }
+                }
+                Err(error) => return Err(error),
+            };
+            self.confirm(there);
+            self.place = Some(next.clone());
+            place = next;
+        }
+        Ok(true)
+    }
+
+    fn send_chunk(&self, place: &Url) -> Result<Answer> {
+        let end = self.sent + self.chunk.len() as u64;
         let request = Request::new(Method::Patch, place)
             .header("content-type", "application/octet-stream")
-            .header("content-range", format!("{}-{last}", self.sent))
+            .header("content-range", format!("{}-{}", self.sent, end - 1))
             .body(&self.chunk)
             .once();
         let response = self.session.send(&request, place)?;
         match response.status() {
-            202 | 204 => {
-                let next = location(&self.session, &response)?;
+            // Some registries answer 201 instead of 202.
+            201 | 202 | 204 => {
+                let next = next_place(&self.session, &response, place)?;
                 // A registry that reports no number has received all bytes.
-                let there = received(&response)?.unwrap_or(last + 1);
-                Ok((next, there))
+                let there = match received(&response) {
+                    Ok(there) => there.unwrap_or(end),
+                    Err(error) => return Ok(Answer::Refused(error)),
+                };
+                if there > self.sent && self.fits(there) {
+                    return Ok(Answer::Taken(next, there));
+                }
+                let message = format!(
+                    "the registry has {there} bytes of an upload after the bytes {} to {}",
+                    self.sent,
+                    end - 1
+                );
+                Ok(Answer::Refused(Error::new(Code::Net, message)))
             }
-            // The registry expects another offset, and will be asked for it.
-            416 => Err(Error::new(
-                Code::Net,
-                "the registry does not want this chunk",
-            )),
+            // The registry expects another offset, and is asked for it; or the chunk is too large.
+            416 => {
+                let error = failure(response);
+                match status(&self.session, place)? {
+                    Answer::Taken(next, there) if there > self.sent && self.fits(there) => {
+                        Ok(Answer::Taken(next, there))
+                    }
+                    _ => Ok(Answer::Refused(error)),
+                }
+            }
+            400 | 405 | 413 | 501 => Ok(Answer::Refused(failure(response))),
             _ => Err(failure(response)),
         }
     }
 
-    /// Drops the bytes that the registry has.
-    fn confirm(&mut self, there: u64) -> Result<()> {
-        let last = self.sent + self.chunk.len() as u64;
-        if !(self.sent..=last).contains(&there) {
-            let message = format!(
-                "the registry has {there} bytes of an upload, which continues at {}",
-                self.sent
-            );
-            return Err(Error::new(Code::Net, message));
-        }
+    /// Says whether all bytes up to now are still here, so that another way is open.
+    fn has_all(&self) -> bool {
+        self.first.len() as u64 == self.sent
+    }
+
+    /// Says whether the registry may have this number of bytes.
+    fn fits(&self, there: u64) -> bool {
+        (self.sent..=self.sent + self.chunk.len() as u64).contains(&there)
+    }
+
+    /// Drops the bytes that the registry has, unless another way may need them. Bytes that the registry took
+    /// after the first ones show that it takes chunks.
+    fn confirm(&mut self, there: u64) {
         let new = usize::try_from(there - self.sent).unwrap_or(usize::MAX);
-        self.chunk.drain(..new);
-        self.sent = there;
-        Ok(())
+        let new = self.chunk.drain(..new);
+        let sent = std::mem::replace(&mut self.sent, there);
+        if sent == 0 && self.held.takes_chunks() != Some(true) {
+            self.first = new.collect();
+        } else if there > sent {
+            drop(new);
+            self.first = Vec::new();
+            if sent > 0 {
+                self.held.note_chunks(true);
+            }
+        }
     }
 
     /// Ends the upload with the rest of the bytes.
     fn complete(&mut self, digest: &Digest, size: u64) -> Result<()> {
-        if self.place.is_some() {
-            self.flush_chunk()?;
+        if self.place.is_some() || self.spool.is_some() {
+            self.flush_chunk(true)?;
+        }
+        if let Some(spool) = self.spool.take() {
+            return self.send_whole(&spool, digest, size);
         }
         let place = match self.place.take() {
             Some(place) => place,
-            None => start(&self.session)?,
+            None => start(&self.session)?.0,
         };
         put(&self.session, &place, &self.chunk, digest, size)
+    }
+
+    /// Sends a whole blob in one request, after an interruption again and to a new URL.
+    fn send_whole(&mut self, spool: &Spool, digest: &Digest, size: u64) -> Result<()> {
+        loop {
+            self.env.check_cancelled()?;
+            let (place, _) = start(&self.session)?;
+            let url = end_of(&place, digest);
+            self.place = Some(place);
+            let request = Request::new(Method::Put, &url)
+                .header("content-type", "application/octet-stream")
+                .streamed(spool, size)
+                .once();
+            let sent = self.session.send(&request, &url);
+            let cut = sent.as_ref().err().filter(|e| e.code() == Code::Net);
+            if cut.is_some() && spool.opened() < self.env.limits.retries {
+                if exists(&self.session, digest, size)? {
+                    self.place = None;
+                    return Ok(());
+                }
+                self.cancel();
+                continue;
+            }
+            stored(&self.session, sent, digest, size)?;
+            self.place = None;
+            return Ok(());
+        }
+    }
+
+    /// Cancels the upload at the registry, which would delete an abandoned one some day. A failure does no
+    /// harm.
+    fn cancel(&mut self) {
+        if let Some(place) = self.place.take() {
+            let request = Request::new(Method::Delete, &place).once();
+            let _ = self.session.send(&request, &place);
+        }
     }
 }
 
 /// Uploads a whole blob in one request.
 pub(crate) fn monolithic(session: &Session, bytes: &[u8], digest: &Digest) -> Result<()> {
-    let place = start(session)?;
+    let (place, _) = start(session)?;
     put(session, &place, bytes, digest, bytes.len() as u64)
 }
 
-/// Starts an upload; returns the URL for its bytes.
-fn start(session: &Session) -> Result<Url> {
+/// Starts an upload; returns the URL for its bytes, and the fewest bytes of a chunk.
+fn start(session: &Session) -> Result<(Url, u64)> {
     let url = session.url("blobs/uploads/");
     let response = session.send(&Request::new(Method::Post, &url), &url)?;
     match response.status() {
-        202 => location(session, &response),
-        _ => Err(failure(response)),
-    }
-}
-
-/// Asks for the number of received bytes of an upload.
-fn status(session: &Session, place: &Url) -> Result<(Url, u64)> {
-    let response = session.send(&Request::get(place), place)?;
-    match response.status() {
-        202 | 204 => {
-            let next = location(session, &response)?;
-            Ok((next, received(&response)?.unwrap_or(0)))
+        202 => {
+            let least = response.header("oci-chunk-min-length");
+            let least = least.and_then(|text| text.trim().parse().ok());
+            Ok((location(session, &response)?, least.unwrap_or(0)))
         }
         _ => Err(failure(response)),
     }
 }
 
+/// Asks for the number of received bytes of an upload.
+fn status(session: &Session, place: &Url) -> Result<Answer> {
+    let response = session.send(&Request::get(place), place)?;
+    match response.status() {
+        200 | 202 | 204 => {
+            let next = next_place(session, &response, place)?;
+            Ok(match received(&response) {
+                Ok(there) => Answer::Taken(next, there.unwrap_or(0)),
+                Err(error) => Answer::Refused(error),
+            })
+        }
+        _ => Ok(Answer::Refused(failure(response))),
+    }
+}
+
 /// Sends the last bytes and the digest.
 fn put(session: &Session, place: &Url, bytes: &[u8], digest: &Digest, size: u64) -> Result<()> {
-    let url = place.with_query([("digest", &*digest.to_string())]);
+    let url = end_of(place, digest);
     let request = Request::new(Method::Put, &url)
         .header("content-type", "application/octet-stream")
         .body(bytes)
         .once();
     let sent = session.send(&request, &url);
+    stored(session, sent, digest, size)
+}
+
+/// Returns the URL of the request that ends an upload.
+fn end_of(place: &Url, digest: &Digest) -> Url {
+    place.with_query([("digest", &*digest.to_string())])
+}
+
+/// Reads the answer to the request that ends an upload.
+fn stored(session: &Session, sent: Result<Response>, digest: &Digest, size: u64) -> Result<()> {
     let response = match sent {
         Ok(response) => response,
         // The response may have been lost although the blob was stored.
@@ -228,6 +401,14 @@ fn location(session: &Session, response: &Response) -> Result<Url> {
     session.follow(response.url(), location)
 }
 
+/// Returns the URL for the next bytes: the URL of the last ones, if the registry names no other.
+fn next_place(session: &Session, response: &Response, place: &Url) -> Result<Url> {
+    match response.header("location") {
+        Some(_) => location(session, response),
+        None => Ok(place.clone()),
+    }
+}
+
 /// Reads the number of received bytes: `Range: 0-LAST`, with or without `bytes=`.
 fn received(response: &Response) -> Result<Option<u64>> {
     let Some(range) = response.header("range") else {
@@ -252,7 +433,7 @@ fn received(response: &Response) -> Result<Option<u64>> {
 impl Write for Upload {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.chunk.len() >= CHUNK {
-            self.flush_chunk()?;
+            self.flush_chunk(false)?;
         }
         let room = CHUNK - self.chunk.len();
         let taken = bytes.len().min(room);
@@ -277,7 +458,8 @@ impl BlobWriter for Upload {
             // Another image of this run has the same config.
             return Ok(());
         }
-        if self.place.is_none() && self.held.wants(&self.chunk, &self.env.limits) {
+        let is_unsent = self.place.is_none() && self.spool.is_none();
+        if is_unsent && self.held.wants(&self.chunk, &self.env.limits) {
             self.held
                 .put(*digest, std::mem::take(&mut self.chunk).into());
             return Ok(());
@@ -292,11 +474,6 @@ impl BlobWriter for Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // The registry would delete an abandoned upload some day; cancelling it now is better.
-        if let Some(place) = self.place.take() {
-            let _ = self
-                .session
-                .send(&Request::new(Method::Delete, &place).once(), &place);
-        }
+        self.cancel();
     }
 }

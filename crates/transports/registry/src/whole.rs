@@ -90,7 +90,8 @@ impl WholeRegistry {
         let mut total = 0;
         while let Some(url) = pages.next()? {
             self.env.check_cancelled()?;
-            let sent = session.send(&Request::get(&url), &url);
+            let request = Request::get(&url).whole(limits.manifest);
+            let sent = session.send(&request, &url);
             let response = sent.map_err(|error| match error.code() {
                 Code::Denied => self.refused(error),
                 _ => error,
@@ -140,8 +141,11 @@ impl WholeRegistry {
             quote(host),
             error.message()
         );
-        let login = match error.code() {
-            Code::Denied => format!("`docker login {host}` stores credentials that may allow it; "),
+        let login = match (error.code(), error.advice()) {
+            (Code::Denied, Some(advice)) => format!("{advice}; "),
+            (Code::Denied, None) => {
+                format!("`docker login {host}` stores credentials that may allow it; ")
+            }
             _ => String::new(),
         };
         Error::new(error.code(), message).hint(format!(

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use imgconv_json::{Value, parse};
-use imgconv_manifest::{Told, descriptor, find_blob, find_document, told};
+use imgconv_manifest::{Told, descriptors, find_blob, find_document, may_be_json, told};
 use imgconv_model::{Bundle, Child, Code, Digest, Env, Error, Limits, Opaque, Result};
 use imgconv_stream::read_to_limit;
 
@@ -82,10 +82,6 @@ fn value_of(bundle: &dyn Bundle, child: &Child, limits: &Limits) -> Result<Optio
     Ok(parse(&bytes, limits, "document").ok())
 }
 
-fn may_be_json(kind: &str) -> bool {
-    told(kind) != Told::Other || kind.to_ascii_lowercase().ends_with("json")
-}
-
 fn is_there(bundle: &dyn Bundle, child: &Child, limits: &Limits) -> Result<bool> {
     match find_blob(bundle, child, limits).and_then(|blob| blob.open()) {
         Ok(_) => Ok(true),
@@ -128,26 +124,4 @@ fn add_described(
         }
     }
     Ok(())
-}
-
-/// Lists every descriptor in a document: an object with a type, a digest and a size.
-fn descriptors(document: &Value, limits: &Limits) -> Vec<Child> {
-    let mut found = Vec::new();
-    let mut left = vec![document];
-    while let Some(value) = left.pop() {
-        match value {
-            Value::Array(items) => left.extend(items.iter().rev()),
-            Value::Object(map) => {
-                if let Ok(read) = descriptor(value, "descriptor", limits)
-                    && !read.child.kind.is_empty()
-                {
-                    found.push(read.child);
-                }
-                let others = map.iter().filter(|(key, _)| *key != "subject");
-                left.extend(others.map(|(_, value)| value).rev());
-            }
-            _ => {}
-        }
-    }
-    found
 }

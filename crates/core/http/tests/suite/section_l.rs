@@ -12,7 +12,9 @@ use std::{
 };
 
 use imgconv_http::{CertificateDirectory, Client, Download, Method, Request, Url};
-use imgconv_model::{ClientCertificate, Code, Env, Error, Network, Platform, Timeouts};
+use imgconv_model::{
+    ClientCertificate, Code, Env, Error, Network, Open, Platform, Reader, Timeouts,
+};
 use imgconv_testkit::server::{Authority, Reply, Server};
 
 /// Settings whose waits fit a test.
@@ -457,7 +459,7 @@ fn l9_a_wrong_range_is_requested_once_more() {
 
 #[test]
 fn l10_only_temporary_errors_are_tried_again() {
-    for status in [429, 500, 502, 503] {
+    for status in [408, 429, 500, 502, 503, 504, 520, 522, 524, 530] {
         let count = AtomicUsize::new(0);
         let server = Server::start(move |_| match count.fetch_add(1, Ordering::Relaxed) {
             0 | 1 => Reply::status(status),
@@ -475,7 +477,7 @@ fn l10_only_temporary_errors_are_tried_again() {
     let (client, base) = plain(&later);
     assert_eq!(get(&client, &base).unwrap_err().code(), Code::Net);
     assert_eq!(later.requests().len(), 1);
-    for status in [400, 405, 418] {
+    for status in [400, 405, 418, 501, 505] {
         let server = Server::start(move |_| Reply::status(status));
         let (client, base) = plain(&server);
         let error = client.send(&Request::get(&base)).unwrap().into_failure();
@@ -498,6 +500,68 @@ fn l10_a_connection_that_is_closed_is_tried_again_unless_that_could_do_harm() {
     let request = Request::new(Method::Patch, &base).body(b"chunk").once();
     assert_eq!(client.send(&request).unwrap_err().code(), Code::Net);
     assert_eq!(dead.requests().len(), 1);
+}
+
+#[test]
+fn l10_a_document_whose_body_is_cut_is_tried_again() {
+    for (cuts, attempts) in [(2, 3), (usize::MAX, 5)] {
+        let count = AtomicUsize::new(0);
+        let server = Server::start(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+            n if n < cuts => Reply::ok("document").cut_after(4),
+            _ => Reply::ok("document"),
+        });
+        let (client, base) = plain(&server);
+        let sent = client.send(&Request::get(&base).whole(8));
+        assert_eq!(server.requests().len(), attempts);
+        match sent {
+            Ok(response) => assert_eq!(response.into_bytes(("manifest", 8)).unwrap(), b"document"),
+            Err(error) => assert_eq!((cuts, error.code()), (usize::MAX, Code::Net), "{error}"),
+        }
+    }
+    // A body that is too long is not read to its end, whether or not its length is announced.
+    for reply in [
+        || Reply::ok("document"),
+        || Reply::ok("document").chunked(),
+        || Reply::ok("document").endless(),
+    ] {
+        let server = Server::start(move |_| reply());
+        let (client, base) = plain(&server);
+        let response = client.send(&Request::get(&base).whole(7)).unwrap();
+        let error = response.into_bytes(("manifest", 7)).unwrap_err();
+        assert_eq!(error.code(), Code::Limit, "{error}");
+        assert_eq!(server.requests().len(), 1);
+    }
+}
+
+/// The bytes of a body that is not in memory.
+#[derive(Debug)]
+struct Streamed;
+
+impl Open for Streamed {
+    fn open(&self) -> Result<Reader, Error> {
+        Ok(Box::new(Cursor::new(BODY)))
+    }
+}
+
+#[test]
+fn l10_a_body_that_is_not_in_memory_is_sent_anew_with_each_attempt() {
+    let count = AtomicUsize::new(0);
+    let server = Server::start(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+        0 => Reply::status(503),
+        1 => Reply::status(307).header("location", "/there"),
+        2 => Reply::hang_up(),
+        _ => Reply::status(201),
+    });
+    let (client, base) = plain(&server);
+    let request = Request::new(Method::Put, &base).streamed(&Streamed, BODY.len() as u64);
+    assert_eq!(client.send(&request).unwrap().status(), 201);
+    let seen = server.requests();
+    assert_eq!(seen.len(), 4);
+    for request in seen {
+        assert_eq!(request.body, BODY);
+        assert_eq!(request.header("content-length"), Some("100"));
+        assert_eq!(request.header("transfer-encoding"), None);
+    }
 }
 
 #[test]

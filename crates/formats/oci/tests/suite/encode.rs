@@ -303,7 +303,7 @@ fn c15_recompression_drops_the_table_of_contents() {
     let mut memory = Memory::default();
     let manifest = dockerish(&mut memory).replace(
         r#"{"k": "v"}"#,
-        r#"{"k":"v","io.github.containers.zstd-chunked.manifest-position":"1:2","containerd.io/snapshot/stargz/toc.digest":"x","io.containers.estargz.uncompressed-size":"3"}"#,
+        r#"{"k":"v","io.github.containers.zstd-chunked.manifest-position":"1:2","containerd.io/snapshot/stargz/toc.digest":"x","io.containers.estargz.uncompressed-size":"3","containerd.io/snapshot/overlaybd/blob-size":"7","containerd.io/uncompressed":"x"}"#,
     );
     let (image, _) = image(&memory, &manifest);
     assert_eq!(text(&encode(&image, &kept(&image), &env()).1), manifest);
@@ -317,7 +317,7 @@ fn c15_recompression_drops_the_table_of_contents() {
         "{root}"
     );
     assert!(root.contains(&format!(
-        r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar+zstd","digest":"{ID_C}","size":7,"annotations":{{"k":"v"}}}}"#
+        r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar+zstd","digest":"{ID_C}","size":7,"annotations":{{"k":"v","containerd.io/uncompressed":"{ID_B}"}}}}"#
     )), "{root}");
     // The uncompressed layers are the same, so the config is.
     assert_eq!(config.bytes, image.originals[1].document.bytes);

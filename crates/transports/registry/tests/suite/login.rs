@@ -122,6 +122,77 @@ fn l3b_a_token_server_on_another_host_sees_no_credentials() {
     assert_eq!(tokens.requests()[0].header("authorization"), None);
 }
 
+/// The error of a registry whose token server is on another host and gives a token that the registry refuses, or none.
+/// The user allows plain http with both.
+fn refused_elsewhere(answer: Reply, login: impl Fn(&Server) -> Network) -> (String, Error) {
+    let tokens = Server::start(move |_| answer.clone());
+    let realm = tokens.url("/token");
+    let registry = with_tokens(move || realm.clone());
+    registry.stored().image("x", "t", b"layer");
+    let network = Network {
+        plain_http: vec!["127.0.0.1".into()],
+        ..login(&registry.server)
+    };
+    let error = manifest(&registry, "x:t", &env_with(network)).unwrap_err();
+    let hosts = [&registry.server, &tokens].map(Server::authority);
+    (hosts.join("="), error)
+}
+
+#[test]
+fn l3b_credentials_that_a_token_server_did_not_get_are_told() {
+    let other = r#"{"token":"other"}"#;
+    for answer in [Reply::ok(other), Reply::status(401), Reply::status(403)] {
+        let (hosts, error) = refused_elsewhere(answer, login);
+        let advice = error.advice().unwrap();
+        assert!(
+            advice.contains(&format!("`--token-host {hosts}`")),
+            "{advice}"
+        );
+        assert!(!advice.contains("docker login"), "{advice}");
+        assert!(!error.to_string().contains("hunter2"));
+    }
+    let (hosts, error) = refused_elsewhere(Reply::ok(other), |_| Network::default());
+    let host = hosts.split_once('=').unwrap().0;
+    let advice = format!("`docker login {host}` stores credentials");
+    assert_eq!(error.advice(), Some(&*advice));
+}
+
+#[test]
+fn l3b_a_token_server_that_the_user_names_gets_the_credentials() {
+    for is_named in [true, false] {
+        let tokens = Server::start(|request| match request.header("authorization") {
+            Some(BASIC) => Reply::ok(r#"{"token":"t0ken"}"#),
+            _ => Reply::status(401),
+        });
+        let realm = tokens.url("/token");
+        let registry = with_tokens(move || realm.clone());
+        registry.stored().image("x", "t", b"layer");
+        let other = Server::start(|_| Reply::status(404));
+        let host = if is_named { &tokens } else { &other };
+        // The registry is asked over plain http with the password too.
+        let network = Network {
+            plain_http: vec!["127.0.0.1".into()],
+            token_hosts: vec![(registry.server.authority(), host.authority())],
+            ..login(&registry.server)
+        };
+        let found = manifest(&registry, "x:t", &env_with(network));
+        assert_eq!(found.is_ok(), is_named, "{found:?}");
+    }
+    // Plain http with the token server needs the user's word, too.
+    let tokens = Server::start(|_| Reply::ok(r#"{"token":"t0ken"}"#));
+    let realm = tokens.url("/token");
+    let registry = with_tokens(move || realm.clone());
+    let network = Network {
+        token_hosts: vec![(registry.server.authority(), tokens.authority())],
+        ..login(&registry.server)
+    };
+    let error = manifest(&registry, "x:t", &env_with(network)).unwrap_err();
+    assert_eq!(error.code(), Code::Denied, "{error}");
+    let advice = format!("`--plain-http {}`", tokens.authority());
+    assert!(error.advice().unwrap().contains(&advice), "{error:?}");
+    assert!(tokens.requests().is_empty());
+}
+
 #[test]
 fn l3c_our_words_replace_those_of_the_realm() {
     let registry = with_own_tokens();

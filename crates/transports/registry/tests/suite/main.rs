@@ -5,6 +5,8 @@
     reason = "a panic in a test is its failure report"
 )]
 
+mod chunks;
+mod cuts;
 mod laws;
 mod login;
 mod mirrors;

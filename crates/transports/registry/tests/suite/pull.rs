@@ -41,6 +41,102 @@ fn l5a_a_list_of_tags_has_an_end() {
 }
 
 #[test]
+fn l5a_a_list_of_tags_goes_on_however_the_link_is_spelled() {
+    for (link, is_valid) in [
+        ("</v2/x/tags/list?n=2>; rel = \"next\"", true),
+        ("</v2/x/tags/list?n=2>; REL=\"Next\"", true),
+        ("</v2/x/tags/list?n=2>; rel=\"prev next\"", true),
+        ("</v2/x/tags/list?n=2&x=a,b>; rel=\"next\"", true),
+        (
+            "</v2/x/tags/list>; rel=\"first\", </v2/x/tags/list?n=2>; rel=\"next\"",
+            true,
+        ),
+        ("</v2/x/tags/list?n=2; rel=\"next\"", false),
+        ("</v2/x/tags/list?n=2>; rel=\"next", false),
+        ("/v2/x/tags/list?n=2", false),
+    ] {
+        let registry = Registry::start_with(None, move |request, _| {
+            let first = request.query("n").is_some_and(|n| n != "2");
+            request.path().contains("/tags/").then(|| match first {
+                true => Reply::ok(r#"{"tags":["a"]}"#).header("link", link),
+                false => Reply::ok(r#"{"tags":["b"]}"#),
+            })
+        });
+        let bundle = open(&registry, "x", &env()).unwrap();
+        match bundle.listing() {
+            Ok(listed) => assert!(is_valid && listed.len() == 2, "{link}"),
+            Err(error) => {
+                assert!(!is_valid, "{link}: {error}");
+                assert_eq!(error.code(), Code::Net, "{error}");
+                assert!(error.to_string().contains("`Link: "), "{error}");
+            }
+        }
+    }
+}
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// The number of referrers of an image, in a registry that answers a question for them with `reply`; the fallback tag
+/// lists one.
+fn referrers(reply: impl Fn() -> Reply + Send + Sync + 'static) -> (Result<usize, Error>, usize) {
+    let registry = Registry::start_with(None, move |request, _| {
+        request.path().contains("/referrers/").then(&reply)
+    });
+    let image = registry.stored().image("x", "t", b"layer");
+    let other = registry.stored().referrer("x", &image, "a note");
+    let list = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{MANIFEST}","digest":"{other}","size":10}}]}}"#
+    );
+    let tag = image.replace(':', "-");
+    registry
+        .stored()
+        .manifest("x", &tag, INDEX, list.as_bytes());
+    let mut env = env();
+    env.limits.retries = 1;
+    let bundle = open(&registry, "x", &env).unwrap();
+    let entry = bundle.listing().unwrap();
+    let entry = entry.iter().find(|entry| entry.texts[0] == "t").unwrap();
+    let found = bundle.referrers(entry).map(|found| found.len());
+    let asked = registry.server.requests();
+    let asked = asked.iter().filter(|it| it.path().contains("/referrers/"));
+    (found, asked.count())
+}
+
+#[test]
+fn h10d_a_registry_without_the_referrers_api_is_asked_for_the_fallback_tag() {
+    let page = || Reply::ok("<html></html>").header("content-type", "text/html");
+    let untyped = || Reply::ok(r#"{"schemaVersion":2,"manifests":[]}"#);
+    for (found, asked) in [
+        referrers(page),
+        referrers(untyped),
+        referrers(|| Reply::status(501)),
+        referrers(|| Reply::status(404)),
+    ] {
+        assert_eq!((found.unwrap(), asked), (1, 1));
+    }
+    let none = move || {
+        untyped().header(
+            "content-type",
+            "Application/vnd.oci.image.index.v1+json; q=1",
+        )
+    };
+    assert_eq!(referrers(none).0.unwrap(), 0);
+    for status in [500, 503] {
+        let error = referrers(move || Reply::status(status)).0.unwrap_err();
+        assert_eq!(error.code(), Code::Net, "{error}");
+    }
+    // What comes after a first page is a page of the same list.
+    let count = AtomicUsize::new(0);
+    let (found, _) = referrers(move || match count.fetch_add(1, Ordering::Relaxed) {
+        0 => untyped()
+            .header("content-type", INDEX)
+            .header("link", "<?page=2>; rel=next"),
+        _ => page(),
+    });
+    assert_eq!(found.unwrap_err().code(), Code::Net);
+}
+
+#[test]
 fn every_tag_is_listed_over_pages_and_resolved_when_it_is_looked_at() {
     let registry = Registry::start();
     for tag in ["latest", "2", "10", "v1.0", "a"] {
