@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use imgconv_testkit::{dozen, engines};
+use imgconv_testkit::{build, dozen, engines};
 
 use super::checks::{Oracle, contains};
 use super::daemon::Running;
@@ -69,6 +69,9 @@ done
 for name in $PULLED; do
     ctr -a "$d/sock" -n k8s.io content fetch --plain-http --all-platforms "$name" >/dev/null
 done
+if [ -n "${EXPORTED:-}" ]; then
+    ctr -a "$d/sock" -n k8s.io image export "$d/exported.tar" "$EXPORTED" >/dev/null
+fi
 ctr -a "$d/sock" -n k8s.io image ls | awk 'NR > 1 { print $1, $3 }'
 "#;
 
@@ -281,6 +284,11 @@ pub(super) fn run(oracle: &mut Oracle) {
         let title = format!("engines: {}, a sparse file", store.name);
         oracle.check(&title, &needs, |oracle| sparse(oracle, store));
     }
+    for store in STORES.iter().filter(|store| store.script == CONTAINERD) {
+        let needs = [store.needs, &["root"]].concat();
+        let title = format!("engines: {}, documents in an artifact", store.name);
+        oracle.check(&title, &needs, |oracle| nested(oracle, store));
+    }
     by_hand(oracle, &originals);
     let old = STORES[0].name;
     let name = "engines: an old data root to a newer docker";
@@ -349,6 +357,37 @@ fn sparse(oracle: &Oracle, store: &Store) -> Result {
         "if '{program}' convert '{place}' oci:engines-{name} 2>&1; then exit 1; fi"
     ))?;
     contains(&said, "the engine kept the content of this sparse file")
+}
+
+/// Checks that containerd and imgconv agree about what belongs to an artifact whose layer is an
+/// index: containerd exports the same blobs that imgconv copies.
+fn nested(oracle: &Oracle, store: &Store) -> Result {
+    const ARTIFACT: &str = "example.com/documents:1";
+    let name = format!("{}-nested", store.name);
+    let folder = format!("engines/{name}");
+    let [made, exported, copied] =
+        ["made", "exported", "copied"].map(|of| format!("engines-{name}-{of}"));
+    build::layout_of_nested_documents(&oracle.path(&made), ARTIFACT).map_err(|e| e.to_string())?;
+    let archive = format!("{made}.tar");
+    let copy = |from: &str, to: &str| oracle.imgconv(&["convert", from, to]);
+    copy(&format!("oci:{made}"), &format!("oci-archive:{archive}"))?;
+    let words = [
+        ("LOADED", archive),
+        ("PULLED", String::new()),
+        ("EXPORTED", ARTIFACT.to_owned()),
+    ];
+    fill_with(oracle, store, &name, &words)?;
+    let place = format!("containerd:{folder}/root");
+    copy(&format!("{place}:{ARTIFACT}"), &format!("oci:{copied}"))?;
+    oracle.imgconv(&["verify", &place])?;
+    oracle.shell(&format!(
+        "mkdir {exported}; tar -xf {folder}/exported.tar -C {exported}"
+    ))?;
+    let blobs = |of: &str| oracle.shell(&format!("ls {of}/blobs/sha256"));
+    let expected = blobs(&made)?;
+    equal("the number of blobs", &expected.lines().count(), &6)?;
+    equal("the export of containerd", &blobs(&exported)?, &expected)?;
+    equal("the copy of the store", &blobs(&copied)?, &expected)
 }
 
 fn check(

@@ -17,7 +17,8 @@ use std::{
 
 use imgconv_format_aci::{Aci, identifier, platform};
 use imgconv_model::{
-    Algorithm, Code, Env, Error, Name, Result, Root, StreamFormat as _, quote, quote_path,
+    Algorithm, Code, Digest, Env, Error, FormatFamily, Name, Reader, Result, Root,
+    StreamFormat as _, quote, quote_path,
 };
 use imgconv_stream::HashingReader;
 use imgconv_tags::ImageTags;
@@ -33,7 +34,7 @@ use imgconv_convert::{
     convert::convert,
     options::Options,
     outcome::{ImageOutcome, Outcome, SIGNATURE_REMOVED, TagsOutcome, WarningOutcome},
-    read::{node::AciPart, source::Source},
+    read::{node::AciPart, root::SourceRoot, source::Source},
     refuse_same_place, tags,
 };
 use imgconv_locate::locator::Locator;
@@ -77,14 +78,20 @@ pub fn publish(
     let mut given = Vec::new();
     let mut renamed = Vec::new();
     let mut others = Vec::new();
+    let mut kept = Vec::new();
     for locator in sources {
-        match Given::open(locator, env)? {
-            Some(aci) if !aci.is_elsewhere(host) => given.push(aci),
-            Some(aci) => {
-                renamed.push((aci.source.text.clone(), aci.signature.is_some()));
-                others.push(locator.clone());
+        let (acis, all) = Given::open(locator, env)?;
+        if all && !acis.iter().any(|aci| aci.is_elsewhere(host)) {
+            given.extend(acis);
+            continue;
+        }
+        // A conversion keeps the bytes of the ACIs that need no other name.
+        others.push(locator.clone());
+        for aci in acis {
+            match aci.is_elsewhere(host) {
+                true => renamed.push((aci.text, aci.signature.is_some())),
+                false => kept.push(aci),
             }
-            None => others.push(locator.clone()),
         }
     }
     let names = given.iter().map(|aci| &*aci.part.manifest.name);
@@ -106,14 +113,19 @@ pub fn publish(
     let mut acis = Vec::new();
     for (i, (given, image)) in given.iter().zip(&mut outcome.images).enumerate() {
         let staged = given.stage(site.temporary(&format!("given-{i}.aci")), image, env);
-        acis.push(staged.map_err(|error| error.at(given.source.text.clone()))?);
+        acis.push(staged.map_err(|error| error.at(given.text.clone()))?);
     }
     let folder = site.temporary("converted");
     let converted = converted(&others, &renamed, &folder, options, env)?;
     for image in &converted.images {
         // An ACI that was restored exactly has its signature beside it.
         let file = PathBuf::from(&image.destination);
-        let signature = signature_beside(&file)?;
+        let mut signature = signature_beside(&file)?;
+        if signature.is_none()
+            && let Some(aci) = kept.iter().find(|aci| aci.text == image.source)
+        {
+            signature = aci.signature_of(&file)?;
+        }
         acis.push(Staged {
             // The signature of the restored ACI does not fit, and the one on the site may be the same.
             anew: image.losses.iter().any(|loss| loss.field == "signature"),
@@ -224,35 +236,64 @@ fn converted(
     Ok(outcome)
 }
 
-/// A source that is an ACI already.
+/// An image of a source that is an ACI already.
 struct Given {
-    /// The opened source, as long as its bytes are needed.
-    source: Source,
+    /// The locator of the ACI, for messages and results.
+    text: String,
     part: AciPart,
     /// The signature beside the file.
     signature: Option<Vec<u8>>,
 }
 
 impl Given {
-    /// Opens a source; `None` if the source is no ACI.
-    fn open(locator: &Locator, env: &Env) -> Result<Option<Self>> {
+    /// Opens a source. Returns its ACIs, and whether all of its images are ACIs.
+    fn open(locator: &Locator, env: &Env) -> Result<(Vec<Self>, bool)> {
+        let mut acis = Vec::new();
+        let families = locator.transport.place().families;
+        if !families.is_empty() && !families.contains(&FormatFamily::Aci) {
+            return Ok((acis, false));
+        }
         let source = Source::open_all(locator, env)?;
-        let Some(entry) = source.entries.first() else {
-            return Ok(None);
-        };
-        let is_aci = matches!(source.root(entry, env)?, Root::Stream(blob) if Aci.recognise(&blob));
-        if !is_aci {
+        let mut memo = source.memo();
+        for entry in &source.entries {
+            env.check_cancelled()?;
+            // The conversion tells of an entry that can't be read.
+            let root = source.root(entry, env).ok();
+            if !matches!(root, Some(Root::Stream(blob)) if Aci.recognise(&blob)) {
+                continue;
+            }
+            // Decoding verifies the signature, where trusted keys are required.
+            let node = source.decode_entry(entry, env, &mut memo);
+            let node = node.map_err(|error| error.at(source.entry_text(entry)))?;
+            let Some(part) = node.aci().cloned() else {
+                continue;
+            };
+            let root = SourceRoot::new(&source, entry, node);
+            let signature = root.holder().signature(&env.limits)?;
+            acis.push(Self {
+                part,
+                signature: signature.map(|signature| signature.bytes),
+                text: root.text,
+            });
+        }
+        let all = !acis.is_empty() && acis.len() == source.entries.len();
+        Ok((acis, all))
+    }
+
+    /// Returns the signature, if a file has the bytes that the signature is about.
+    fn signature_of(&self, file: &Path) -> Result<Option<Vec<u8>>> {
+        if self.signature.is_none() {
             return Ok(None);
         }
-        // Decoding verifies the signature, where trusted keys are required.
-        let decoded = source.decode(env)?;
-        let part = decoded.first().and_then(|(_, node)| node.aci().cloned());
-        let signature = source.bundle.signature(&env.limits)?;
-        Ok(part.map(|part| Self {
-            part,
-            signature: signature.map(|signature| signature.bytes),
-            source,
-        }))
+        let sum = |reader: Reader| -> Result<Vec<Digest>> {
+            let (digests, _) = HashingReader::new(reader, &[Algorithm::Sha256])
+                .finish()
+                .map_err(Error::from_io)?;
+            Ok(digests)
+        };
+        let written = File::open(file).map_err(|error| Error::io(error, quote_path(file)))?;
+        let same = sum(self.part.blob.open()?)? == sum(Box::new(written))?;
+        Ok(self.signature.clone().filter(|_| same))
     }
 
     /// Says whether the ACI's name has another host than the site.
@@ -268,7 +309,7 @@ impl Given {
         let name = Name::new(&*manifest.name, version);
         let platform = platform::from_labels(manifest.label("os"), manifest.label("arch"));
         ImageOutcome {
-            source: self.source.text.clone(),
+            source: self.text.clone(),
             destination: directory.display().to_string(),
             name: Some(name.to_string()),
             format: "aci".to_owned(),
@@ -287,7 +328,7 @@ impl Given {
             .and_then(|_| out.sync_all())
             .map_err(failed)?;
         let staged = Staged::open(file, self.signature.clone(), env)?;
-        let id = staged.part.read_to_end(&self.source.text, env)?;
+        let id = staged.part.read_to_end(&self.text, env)?;
         let (digests, _) = source.finish().map_err(Error::from_io)?;
         image.digest = digests.first().map(ToString::to_string);
         image.image_id = Some(id.image_id());

@@ -384,30 +384,20 @@ fn make_directories(top: &OwnedFd, path: &str, root: &Path) -> Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{atomic::Ordering, mpsc};
+    use std::sync::atomic::Ordering;
 
-    use imgconv_model::{Event, Platform, Progress};
+    use imgconv_model::Platform;
+    use imgconv_testkit::waits;
 
     use super::*;
-
-    #[derive(Debug)]
-    struct Told(mpsc::Sender<String>);
-
-    impl Progress for Told {
-        fn event(&self, event: Event<'_>) {
-            if let Event::Waiting { what } = event {
-                self.0.send(what.to_owned()).unwrap();
-            }
-        }
-    }
 
     #[test]
     fn a_run_that_waits_names_the_site() {
         let folder = tempfile::tempdir().unwrap();
         let env = || Env::new(folder.path(), Platform::new("linux", "amd64"));
-        let (sender, receiver) = mpsc::channel();
         let mut told = env();
-        told.progress = Arc::new(Told(sender));
+        let (progress, receiver) = waits();
+        told.progress = progress;
         let open = |env: &Env| Site::open(folder.path(), env).unwrap();
         let mut held = open(&env());
         held.lock(&env()).unwrap();

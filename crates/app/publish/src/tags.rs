@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use imgconv_convert::{
-    read::{search::decode_beside, source::Source},
+    read::{root::SourceRoot, search::decode_beside, source::Source},
     tags::{identity, read},
 };
 use imgconv_fs::metadata;
@@ -21,6 +21,16 @@ pub struct Exported {
     pub name: Option<String>,
     /// The tags.
     pub tags: ImageTags,
+    /// The tags that are left out because they lead to no image, such as that of a list of referrers.
+    pub left_out: Vec<String>,
+}
+
+/// The tags of one name of a place.
+#[derive(Default)]
+struct Tagged {
+    images: Vec<(String, Labels)>,
+    /// The tags of documents that are no images.
+    others: Vec<String>,
 }
 
 /// One tag of an image tags file.
@@ -49,31 +59,44 @@ pub struct Resolution {
 }
 
 /// Makes the image tags of a place: one file for each image name, sorted by name. Artifacts and
-/// images without a tag are left out. Layers are not read.
+/// images without a tag are left out; so are the tags of documents that are no images, as in a site that is published with
+/// image tags. Layers are not read.
 ///
 /// # Errors
 /// [`Code::Missing`] if no image there has a tag, and the errors of the place or its images.
 pub fn export(locator: &Locator, env: &Env) -> Result<Vec<Exported>> {
     let source = Source::open_all(locator, env)?;
-    let mut found: BTreeMap<Option<String>, Vec<(String, Labels)>> = BTreeMap::new();
+    let mut found: BTreeMap<Option<String>, Tagged> = BTreeMap::new();
     for (entry, node) in decode_beside(&source, env)?.found {
-        let own = node.as_image().and_then(|image| image.image.name.clone());
+        let root = SourceRoot::new(&source, &entry, node);
+        let own = root.node.as_image();
+        let own = own.and_then(|image| image.image.name.clone());
         let name = entry.name.or(own).unwrap_or_default();
-        if let (Some(tag), Some(labels)) = (name.tag, identity(&node, &env.limits)) {
-            let tags = found.entry(name.repository).or_default();
-            tags.push((tag, labels));
+        let Some(tag) = name.tag else { continue };
+        // An index without images, such as a list of referrers, has a digest, and no ACI has the digest as a label.
+        let has_images = !root.is_tagged_document() && root.node.images().next().is_some();
+        let labels = has_images.then(|| identity(&root.node, &env.limits));
+        let tagged = found.entry(name.repository).or_default();
+        match labels.flatten() {
+            Some(labels) => tagged.images.push((tag, labels)),
+            None => tagged.others.push(tag),
         }
     }
+    found.retain(|_, tagged| !tagged.images.is_empty());
     if found.is_empty() {
         let error = Error::new(Code::Missing, "no image of the place has a tag");
         return Err(error.at(locator.to_string()));
     }
     found
         .into_iter()
-        .map(|(name, tags)| {
+        .map(|(name, Tagged { images, others })| {
             let place = quote(name.as_deref().unwrap_or_default());
-            let tags = ImageTags::of(tags).map_err(|error| error.at(place))?;
-            Ok(Exported { name, tags })
+            let tags = ImageTags::of(images).map_err(|error| error.at(place))?;
+            Ok(Exported {
+                name,
+                tags,
+                left_out: others,
+            })
         })
         .collect()
 }

@@ -1,5 +1,5 @@
-//! Files and directories, reached by descriptors and never through a link that another program
-//! made.
+//! Files and directories, reached by descriptors. Links inside a store are refused by default; links in a path of the
+//! user are followed.
 //!
 //! **Reading.** [`Directory`] reads the files below a directory: only regular files are opened, and
 //! links are refused unless the caller trusts them ([`Links`]). [`StoredBlob`] is a blob that is

@@ -326,7 +326,8 @@ mod tests {
         sync::atomic::Ordering,
     };
 
-    use imgconv_model::{Platform, Progress};
+    use imgconv_model::Platform;
+    use imgconv_testkit::waits;
 
     use super::*;
     use crate::descriptor::open_directory;
@@ -370,26 +371,14 @@ mod tests {
         assert!(try_lock_file(&read).unwrap() && !try_lock_file(open(&path)).unwrap());
     }
 
-    /// Sends the texts of what a run waits for.
-    #[derive(Debug)]
-    struct Told(std::sync::mpsc::Sender<String>);
-
-    impl Progress for Told {
-        fn event(&self, event: Event<'_>) {
-            if let Event::Waiting { what } = event {
-                self.0.send(what.to_owned()).unwrap();
-            }
-        }
-    }
-
     #[test]
     fn a_run_that_waits_says_so_once() {
         let folder = tempfile::tempdir().unwrap();
         let directory = open_directory(folder.path()).unwrap();
         fs::write(folder.path().join("file"), "").unwrap();
-        let (sender, receiver) = std::sync::mpsc::channel();
         let mut told = env();
-        told.progress = std::sync::Arc::new(Told(sender));
+        let (progress, receiver) = waits();
+        told.progress = progress;
         let first = lock_directory(&directory, &env(), "lock of A").unwrap();
         let second = lock_file_at(&directory, "file", &env(), "lock of B").unwrap();
         std::thread::scope(|scope| {

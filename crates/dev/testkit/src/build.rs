@@ -157,12 +157,46 @@ pub fn layout_of_tars(images: &[(ImageRecipe, Vec<Vec<u8>>)], folder: &Path) -> 
         entry["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
         entries.push(entry);
     }
+    write_index(folder, &entries)
+}
+
+/// Writes the files that make a folder of blobs an OCI layout.
+fn write_index(folder: &Path, entries: &[Value]) -> Result<()> {
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
     write_file(&folder.join("index.json"), index.to_string().as_bytes())?;
     write_file(
         &folder.join("oci-layout"),
         br#"{"imageLayoutVersion":"1.0.0"}"#,
     )
+}
+
+/// Writes an OCI layout of an artifact whose layer is an index of a manifest that nothing else refers to; all that
+/// they refer to is stored, except the subject of the manifest. Returns the digest of the manifest's layer.
+///
+/// The artifact is named `name`, as containerd and other tools write names.
+///
+/// # Errors
+/// If a file can't be written.
+pub fn layout_of_nested_documents(folder: &Path, name: &str) -> Result<String> {
+    let content = put(folder, "text/plain", b"content")?;
+    let digest = content["digest"].as_str().unwrap_or_default().to_owned();
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST,
+        "config": put(folder, "application/x.config", b"config")?, "layers": [content],
+        "subject": { "mediaType": MANIFEST, "digest": format!("sha256:{}", "5".repeat(64)), "size": 5 },
+    });
+    let manifest = put(folder, MANIFEST, manifest.to_string().as_bytes())?;
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest] });
+    let index = put(folder, INDEX, index.to_string().as_bytes())?;
+    let artifact = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/x.thing",
+        "config": put(folder, "application/vnd.oci.empty.v1+json", b"{}")?, "layers": [index],
+    });
+    let mut entry = put(folder, MANIFEST, artifact.to_string().as_bytes())?;
+    entry["annotations"] =
+        json!({ "org.opencontainers.image.ref.name": name, "io.containerd.image.name": name });
+    write_index(folder, &[entry])?;
+    Ok(digest)
 }
 
 /// Makes the tar of the files below a folder, in order, as archives of layouts are.

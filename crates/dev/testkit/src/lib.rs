@@ -7,7 +7,7 @@
 //! a tar; [`random`] makes images with every unusual feature, spelled in every [`dialect`];
 //! [`schema`] validates the JSON that the program prints;
 //! [`corpus`] runs the cases of `testdata/corpus` against the built program. [`server`] is an HTTP
-//! server with any behaviour that a test needs. [`unprivileged`] runs a test without the rights of root, [`in_directory`]
+//! server with any behaviour that a test needs. [`waits()`] tells a test when a run waits. [`unprivileged`] runs a test without the rights of root, [`in_directory`]
 //! in another directory. [`laws`] are suites that every format or every
 //! transport has to pass.
 //!
@@ -40,6 +40,7 @@ mod snapshot;
 mod socket;
 pub mod stores;
 mod text;
+mod waits;
 
 use std::path::Path;
 use std::{fmt, fs, io};
@@ -49,6 +50,7 @@ pub use image::{Compression, Config, Head, ImageRecipe};
 pub use privilege::{in_directory, unprivileged};
 pub use recipe::{Item, RecipeError};
 pub use snapshot::snapshot;
+pub use waits::waits;
 
 /// The result type of this crate.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;

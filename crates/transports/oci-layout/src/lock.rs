@@ -94,25 +94,12 @@ impl Lock {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs,
-        sync::{Arc, mpsc},
-    };
+    use std::fs;
 
-    use imgconv_model::{Event, Platform, Progress};
+    use imgconv_model::Platform;
+    use imgconv_testkit::waits;
 
     use super::*;
-
-    #[derive(Debug)]
-    struct Told(mpsc::Sender<String>);
-
-    impl Progress for Told {
-        fn event(&self, event: Event<'_>) {
-            if let Event::Waiting { what } = event {
-                self.0.send(what.to_owned()).unwrap();
-            }
-        }
-    }
 
     #[test]
     fn a_run_that_waits_names_the_layout() {
@@ -120,9 +107,9 @@ mod tests {
         fs::write(folder.path().join(LAYOUT_FILE), MARKER).unwrap();
         let open = || Directory::open_to_change(folder.path()).unwrap();
         let env = || Env::new("/", Platform::new("linux", "amd64"));
-        let (sender, receiver) = mpsc::channel();
         let mut told = env();
-        told.progress = Arc::new(Told(sender));
+        let (progress, receiver) = waits();
+        told.progress = progress;
         let path = Path::new("some/layout");
         let held = lock(&open(), path, &env()).unwrap();
         std::thread::scope(|scope| {

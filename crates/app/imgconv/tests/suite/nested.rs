@@ -9,8 +9,8 @@ use std::{
 
 use imgconv::{Locator, Options, Sweep, Verdict};
 use imgconv_model::{Code, Env, Error, Platform};
-use imgconv_testkit::registry::Registry;
-use serde_json::{Value, json};
+use imgconv_testkit::{build::layout_of_nested_documents, registry::Registry};
+use serde_json::json;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -28,30 +28,6 @@ fn verify(place: &str, env: &Env) -> Verdict {
 fn problems(place: &str, env: &Env) -> Vec<String> {
     let problems = verify(place, env).problems.into_iter();
     problems.map(|one| one.code).collect()
-}
-
-/// Stores an artifact whose layer is an index of a manifest of `content`. Returns the digest of the content.
-fn store(registry: &Registry) -> String {
-    let mut stored = registry.stored();
-    let mut blob = |kind: &str, bytes: &[u8]| -> Value {
-        let digest = stored.blob("x", bytes);
-        json!({ "mediaType": kind, "digest": digest, "size": bytes.len() })
-    };
-    let content = blob("text/plain", b"content");
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": MANIFEST,
-        "config": blob("application/x.config", b"config"), "layers": [content],
-        "subject": { "mediaType": MANIFEST, "digest": format!("sha256:{}", "5".repeat(64)), "size": 5 },
-    });
-    let manifest = blob(MANIFEST, manifest.to_string().as_bytes());
-    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest] });
-    let index = blob(INDEX, index.to_string().as_bytes());
-    let artifact = json!({
-        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/x.thing",
-        "config": blob("application/vnd.oci.empty.v1+json", b"{}"), "layers": [index],
-    });
-    stored.manifest("x", "t", MANIFEST, artifact.to_string().as_bytes());
-    content["digest"].as_str().unwrap().to_owned()
 }
 
 fn blobs(layout: &Path) -> BTreeSet<String> {
@@ -75,30 +51,35 @@ fn swept(layout: &Path, env: &Env) -> usize {
         .len()
 }
 
+/// The digests of every document and blob that a registry has.
+fn digests(registry: &Registry) -> BTreeSet<String> {
+    let stored = registry.stored();
+    let keys = stored.blobs.keys().chain(stored.manifests.keys());
+    // A manifest has its tag as a key too.
+    let digests = keys.map(|(_, key)| key).filter(|key| key.contains(':'));
+    digests.cloned().collect()
+}
+
 /// K52.
 #[test]
 fn blobs_of_documents_in_an_artifact_come_along() {
     let folder = tempfile::tempdir().unwrap();
     let env = Env::new(folder.path(), Platform::new("linux", "amd64"));
     let (registry, other) = (Registry::start(), Registry::start());
-    store(&registry);
     let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+    layout_of_nested_documents(&first, "t").unwrap();
     let at = |layout: &Path| format!("oci:{}:t", layout.display());
-    convert(&registry.locator("x:t"), &at(&first), &env).unwrap();
-    convert(&at(&first), &at(&second), &env).unwrap();
-    convert(&at(&second), &other.locator("y:t"), &env).unwrap();
+    convert(&at(&first), &registry.locator("x:t"), &env).unwrap();
+    convert(&registry.locator("x:t"), &at(&second), &env).unwrap();
+    convert(&registry.locator("x:t"), &other.locator("y:t"), &env).unwrap();
     // The artifact, its config and layer, the manifest in the layer, and the config and layer there.
-    assert_eq!(blobs(&first).len(), 6);
+    assert_eq!(blobs(&second).len(), 6);
     assert_eq!(blobs(&first), blobs(&second));
-    let digests = |registry: &Registry| -> BTreeSet<String> {
-        let stored = registry.stored();
-        let keys = stored.blobs.keys().chain(stored.manifests.keys());
-        keys.map(|(_, digest)| digest.clone()).collect()
-    };
+    assert_eq!(digests(&registry).len(), 6);
     assert_eq!(digests(&registry), digests(&other));
     for place in [
-        &registry.locator("x:t"),
         &at(&first),
+        &registry.locator("x:t"),
         &at(&second),
         &other.locator("y:t"),
     ] {
@@ -114,16 +95,57 @@ fn blobs_of_documents_in_an_artifact_come_along() {
     assert_eq!(blobs(&first), blobs(&second));
 }
 
+/// K52. A document of an unknown type describes a manifest that the registry has as a blob only.
+#[test]
+fn blobs_of_a_manifest_in_an_unknown_document_come_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = Env::new(folder.path(), Platform::new("linux", "amd64"));
+    let (registry, other) = (Registry::start(), Registry::start());
+    {
+        let mut stored = registry.stored();
+        let mut blob = |kind: &str, text: &str| {
+            let digest = stored.blob("x", text.as_bytes());
+            json!({ "mediaType": kind, "digest": digest, "size": text.len() })
+        };
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST,
+            "config": blob("application/x.config", "config"), "layers": [blob("text/plain", "content")],
+        });
+        let manifest = blob(MANIFEST, &manifest.to_string());
+        let (unknown, kind) = (
+            json!({ "content": manifest }).to_string(),
+            "application/x.list+json",
+        );
+        let digest = stored.manifest("x", "unknown", kind, unknown.as_bytes());
+        let index = json!({
+            "schemaVersion": 2, "mediaType": INDEX,
+            "manifests": [{ "mediaType": kind, "digest": digest, "size": unknown.len() }],
+        });
+        stored.manifest("x", "t", INDEX, index.to_string().as_bytes());
+    }
+    let layout = folder.path().join("layout");
+    let at = format!("oci:{}:t", layout.display());
+    convert(&registry.locator("x:t"), &at, &env).unwrap();
+    convert(&at, &other.locator("y:t"), &env).unwrap();
+    // The index, the unknown document, the manifest, and its config and layer.
+    assert_eq!(blobs(&layout).len(), 5);
+    assert_eq!(digests(&registry).len(), 5);
+    assert_eq!(digests(&other), digests(&registry));
+    for place in [&registry.locator("x:t"), &at, &other.locator("y:t")] {
+        assert_eq!(problems(place, &env), Vec::<String>::new(), "{place}");
+    }
+}
+
 /// K52.
 #[test]
 fn a_blob_of_a_document_in_an_artifact_may_be_missing_but_not_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let env = Env::new(folder.path(), Platform::new("linux", "amd64"));
     let registry = Registry::start();
-    let content = store(&registry);
     let layout = folder.path().join("layout");
+    let content = layout_of_nested_documents(&layout, "t").unwrap();
     let at = |name: &str| format!("oci:{}:t", folder.path().join(name).display());
-    convert(&registry.locator("x:t"), &at("layout"), &env).unwrap();
+    convert(&at("layout"), &registry.locator("x:t"), &env).unwrap();
 
     let file = layout.join("blobs").join(content.replace(':', "/"));
     fs::write(&file, "CONTENT").unwrap();
