@@ -12,6 +12,15 @@ use imgconv::{
     Code, Error, Network, Platform, ProxySetting, RegistriesFiles, Result, Secret, StorageSettings,
     password_in,
 };
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// Lets the program open as many files as the system allows, because a folder of archives is open as a whole.
+pub(crate) fn allow_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // A system that refuses leaves the lower limit, which most commands do not reach.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
 
 /// Passwords in arguments and in the URLs of proxies.
 pub(crate) fn passwords() -> Vec<String> {

@@ -39,6 +39,7 @@ use crate::arguments::Arguments;
 
 fn main() -> ExitCode {
     let cancel = signals::cancel_on_signals();
+    environment::allow_open_files();
     let words: Vec<OsString> = std::env::args_os().collect();
     let as_json = words.iter().any(|word| word == "--json");
     let arguments = match arguments::parse(words) {

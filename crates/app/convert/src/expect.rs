@@ -120,9 +120,13 @@ fn streams_of(planned: &PlannedStream<'_>, request: &Request<'_>) -> Result<Vec<
         let why = "the ACI is put together again from the image and its record";
         let fate = Fate::Expected("restore the ACI by its record".to_owned());
         let mut item = item(planned, request, &exact.image, fate, exact.report.clone());
-        let from = (0..planned.node.image.layers.len()).collect();
+        let from: Vec<usize> = (0..planned.node.image.layers.len()).collect();
         let id = Some(exact.reversal.image_id);
-        item.images[0].planned = planned_stream(id, from, Step::Rewrite, why, request);
+        let step = match from[..] {
+            [_] => Step::Recompress,
+            _ => Step::Squash,
+        };
+        item.images[0].planned = planned_stream(id, from, step, why, request);
         item.images[0].add_report(bad);
         return Ok(vec![item]);
     }

@@ -93,7 +93,7 @@ pub struct ImageOutcome {
     /// In a dry run, what would happen to the layers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
-    /// In a dry run, what would become of each document and layer, and why.
+    /// In a dry run, what would become of each document, and of each layer with the reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub planned: Option<PlannedOutcome>,
 }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use imgconv_json::{Value, split};
 use imgconv_layer::{Fingerprints, Node as File, Tree};
-use imgconv_model::{Env, Exec, History, Image, PlatformSpec, Result, escape};
+use imgconv_model::{Env, Exec, FormatId, History, Image, PlatformSpec, Result, escape};
 use imgconv_pipeline::merge;
 use imgconv_tar::{EntryKind, Time};
 use serde::Serialize;
@@ -45,13 +46,51 @@ pub fn diff(
     Ok(found)
 }
 
-/// Docker's own fields of a config, which OCI images have too, each with its name in the result.
-const DOCKER: [(&str, &str); 4] = [
-    ("config.Healthcheck", "config.healthcheck"),
-    ("config.OnBuild", "config.on_build"),
-    ("config.Shell", "config.shell"),
-    ("config.StopTimeout", "config.stop_timeout"),
+/// Docker's own members of `config`, which OCI images have too, each with its name in the result.
+const DOCKER: [(&str, &str); 24] = [
+    ("ArgsEscaped", "args_escaped"),
+    ("AttachStderr", "attach_stderr"),
+    ("AttachStdin", "attach_stdin"),
+    ("AttachStdout", "attach_stdout"),
+    ("CpuShares", "cpu_shares"),
+    ("Cpuset", "cpuset"),
+    ("Domainname", "domainname"),
+    ("Entitlements", "entitlements"),
+    ("Healthcheck", "healthcheck"),
+    ("Hostname", "hostname"),
+    ("Image", "image"),
+    ("MacAddress", "mac_address"),
+    ("Memory", "memory"),
+    ("MemoryReservation", "memory_reservation"),
+    ("MemorySwap", "memory_swap"),
+    ("NetworkDisabled", "network_disabled"),
+    ("OnBuild", "on_build"),
+    ("OpenStdin", "open_stdin"),
+    ("PortSpecs", "port_specs"),
+    ("Shell", "shell"),
+    ("StdinOnce", "stdin_once"),
+    ("StopTimeout", "stop_timeout"),
+    ("Tty", "tty"),
+    ("VolumesFrom", "volumes_from"),
 ];
+
+/// Members beside `config` that do not count: they describe the build, the layers, or the place in
+/// a chain of v1 images, and a conversion can change them. Those of BuildKit have a prefix.
+const BUILD: [&str; 12] = [
+    "Size",
+    "container",
+    "container_config",
+    "docker_version",
+    "history",
+    "id",
+    "layer_id",
+    "parent",
+    "parent_id",
+    "rootfs",
+    "throwaway",
+    "v1Compatibility",
+];
+const BUILDKIT: &str = "moby.buildkit.";
 
 /// The fields that mean the same in every format, as text.
 fn fields(image: &Image, env: &Env) -> BTreeMap<String, String> {
@@ -98,9 +137,11 @@ fn fields(image: &Image, env: &Env) -> BTreeMap<String, String> {
     volumes.sort();
     put("config.volumes", Some(list(&volumes)));
     put("config.stop_signal", config.stop_signal.clone());
-    for ((_, path), text) in &image.extensions {
-        if let Some((_, field)) = DOCKER.iter().find(|(own, _)| own == path) {
-            put(field, Some(sorted(text, env)));
+    // The fields of an ACI alone have no counterpart in an image that was made of it.
+    let shared = |format: &FormatId| *format != FormatId::ACI;
+    for ((_, path), text) in image.extensions.iter().filter(|((id, _), _)| shared(id)) {
+        if let Some(field) = counted(path) {
+            put(&field, meaning(path, text, env));
         }
     }
     // The commands that made the layers, whether the layers are still there or were merged since.
@@ -118,14 +159,64 @@ fn fields(image: &Image, env: &Env) -> BTreeMap<String, String> {
     out
 }
 
-/// JSON text with the keys of every object sorted: their order has no meaning.
-fn sorted(text: &str, env: &Env) -> String {
-    match imgconv_json::parse(text.as_bytes(), &env.limits, "field") {
-        Ok(mut value) => {
-            value.sort_all_objects();
-            value.to_string()
+/// The name in the result of a field that the model has no place for; `None` if the field does not
+/// count: if it stands outside the config, or describes the build.
+fn counted(path: &str) -> Option<String> {
+    if ["comment", "os.features", "os.version"].contains(&path) {
+        return Some(path.to_owned());
+    }
+    let keys = split(path)?;
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    match keys[..] {
+        ["config", key] => {
+            let known = DOCKER.iter().find(|(own, _)| *own == key);
+            // Another member may have the name of a field of the model: the prefix keeps both.
+            Some(known.map_or_else(
+                || format!("extensions.{path}"),
+                |(_, name)| format!("config.{name}"),
+            ))
         }
-        Err(_) => escape(text),
+        ["config", ..] => Some(format!("extensions.{path}")),
+        [key] if !BUILD.contains(&key) && !key.starts_with(BUILDKIT) => {
+            Some(format!("extensions.{path}"))
+        }
+        _ => None,
+    }
+}
+
+/// The value of such a field as text; `None` for a zero value, which engines read as a missing one.
+/// The order of the keys of an object and of OS features has no meaning.
+fn meaning(path: &str, text: &str, env: &Env) -> Option<String> {
+    let Ok(mut value) = imgconv_json::parse(text.as_bytes(), &env.limits, "field") else {
+        return Some(escape(text));
+    };
+    match (path, &mut value) {
+        ("os.features", Value::Array(features)) => {
+            features.sort_by_key(Value::to_string);
+            features.dedup();
+        }
+        ("config.Healthcheck", Value::Object(check)) => check.retain(|_, value| !is_zero(value)),
+        _ => {}
+    }
+    if is_zero(&value) {
+        // The keys of a set are its content, and their values are empty.
+        let keys = split(path).unwrap_or_default();
+        let in_set =
+            matches!(&keys[..], [config, set, _] if config == "config" && set == "ExposedPorts");
+        return in_set.then(|| "{}".to_owned());
+    }
+    value.sort_all_objects();
+    Some(value.to_string())
+}
+
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
     }
 }
 

@@ -91,7 +91,8 @@ pub(crate) fn check(
         let again = source.bundle.duplicate_listings(entry);
         if !again.is_empty() {
             let message = format!(
-                "the index lists the image twice under this name, and the second entry differs in: {}",
+                "{}, and the second entry differs in: {}",
+                entry.listed_twice(),
                 again.join(", ")
             );
             walk.verdict.warn("repeated-entry", text.clone(), message);

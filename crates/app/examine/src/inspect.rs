@@ -32,7 +32,7 @@ pub struct Inspection {
     /// place is not only on this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distribution_point: Option<String>,
-    /// The image's format.
+    /// The format of the image; `unreadable` if there is an `error`.
     pub format: String,
     /// The image's name.
     pub name: Option<String>,

@@ -24,6 +24,7 @@ use imgconv_convert::{
         decode::Memo,
         node::{ImageNode, Node, platform_of},
         root::SourceRoot,
+        search::{Unread, list_field, unread_list},
         source::Source,
     },
     some_of, tags,
@@ -72,6 +73,12 @@ pub(super) struct Job {
     /// The job's key in the journal: it changes when the source, the options or the names do.
     /// `None` if a change of the source can't be detected.
     pub(super) key: Option<String>,
+    /// The job's key without the documents about its images: for a run that can't ask for them.
+    pub(super) key_of_images: Option<String>,
+    /// Whether there are documents about the images of the job.
+    pub(super) has_about: bool,
+    /// The lists of referrers that the source does not give.
+    pub(super) unread: Vec<Unread>,
     /// The lowest layer: images with a common base are in few shares, see `shares.rs`.
     pub(super) base: String,
     /// The bytes of the layers that no earlier job has.
@@ -99,6 +106,8 @@ struct Seen {
     base: String,
     /// The image's platform, if the image is a file of its own.
     platform: Option<String>,
+    /// Whether the entry is about another one.
+    is_about: bool,
 }
 
 impl Seen {
@@ -146,18 +155,31 @@ pub(super) fn plan(
     };
     // A referrer comes after the documents that it may be about.
     let mut late = Vec::new();
+    // A list of referrers that can't be read is a loss of its image, if its image is migrated.
+    let mut lists = Vec::new();
     let mut memo = source.memo();
     for (position, entry) in source.entries.iter().enumerate() {
         env.check_cancelled()?;
         match planner.entry(position, entry, &mut memo) {
             Ok(found) => late.extend(found),
-            Err(error) => planner.refuse(entry, error)?,
+            Err(error) => match list_field(entry) {
+                Some(field) if error.code() != Code::Cancelled => {
+                    lists.push((field, entry, error));
+                }
+                _ => planner.refuse(entry, error)?,
+            },
         }
     }
     for at in after_subjects(&late) {
         env.check_cancelled()?;
         let entry = &source.entries[late[at].position];
         if let Err(error) = planner.referrer(&late[at], entry, &mut memo) {
+            planner.refuse(entry, error)?;
+        }
+    }
+    for (field, entry, error) in lists {
+        let mut told = planner.jobs.iter().flat_map(|job| &job.unread);
+        if !told.any(|unread| unread.field == field) {
             planner.refuse(entry, error)?;
         }
     }
@@ -345,6 +367,8 @@ struct Draft {
     bytes: u64,
     /// Whether the job needs other images of the store too.
     renders: bool,
+    /// The lists of referrers that the source does not give.
+    unread: Vec<Unread>,
 }
 
 impl Planner<'_> {
@@ -421,15 +445,30 @@ impl Planner<'_> {
         }
         self.store.extend(identity.clone());
         let is_listed = position < self.source.entries.len();
-        let unlisted = match is_listed {
-            true => self.source.bundle.referrers(&root.entry).map_err(at)?,
-            false => Vec::new(),
+        let found = match is_listed {
+            true => self.source.bundle.referrers(&root.entry),
+            false => Ok(Vec::new()),
         };
+        let (unlisted, unread) = match found {
+            Ok(unlisted) => (unlisted, None),
+            Err(error) => {
+                let subject = root.entry.child.as_ref().map(|child| child.digest);
+                let subject = subject.or_else(|| root.node.root_digest());
+                (Vec::new(), Some(unread_list(subject, error).map_err(at)?))
+            }
+        };
+        // A list of referrers is no subject itself.
+        let unread = unread.filter(|_| !is_list_about(root));
         for about in abouts {
             let job = self.add(position, root, *about, identity.clone());
             if let Some(job) = job.map_err(at)? {
                 let unlisted = unlisted.iter().cloned();
                 self.unlisted.extend(unlisted.map(|entry| (job, entry)));
+                let known = &mut self.jobs[job].unread;
+                // An image has one list, whatever its names are.
+                let is_new = |unread: &&Unread| known.iter().all(|it| it.field != unread.field);
+                let unread = unread.as_ref().filter(is_new).map(Unread::again);
+                known.extend(unread);
             }
         }
         Ok(())
@@ -514,6 +553,7 @@ impl Planner<'_> {
             base: found.base.map_or(unique, |base| base.to_string()),
             platform: found.platform.clone().filter(|_| is_file),
             name,
+            is_about: about.is_some(),
         };
         let text = seen.name.as_ref().and_then(reference);
         let files = match self.destination.has_files() {
@@ -733,8 +773,13 @@ impl Planner<'_> {
             ];
             // The dependencies of a rendered image may be anywhere in the store.
             lines.extend(draft.renders.then(|| store.clone()));
+            let images = seen.iter().filter(|one| !one.is_about);
+            let mut of_images = lines.clone();
+            of_images.push("and the documents about them".to_owned());
+            of_images.extend(images.map(|one| one.key()));
             lines.extend(seen.iter().map(|one| one.key()));
             let key = digest_of(&lines);
+            let is_known = seen.iter().all(|one| one.identity.is_some());
             all.push(key.clone());
             let names = seen.iter().map(|one| one.name.clone());
             let names: Option<BTreeSet<Name>> = names.collect();
@@ -748,7 +793,10 @@ impl Planner<'_> {
                 name: texts.next().unwrap_or_else(|| seen[0].own.clone()),
                 names: names.unwrap_or_default(),
                 place: draft.place,
-                key: Some(key).filter(|_| seen.iter().all(|one| one.identity.is_some())),
+                key: Some(key).filter(|_| is_known),
+                key_of_images: Some(digest_of(&of_images)).filter(|_| is_known),
+                has_about: seen.iter().any(|one| one.is_about),
+                unread: draft.unread,
                 base: seen[0].base.clone(),
                 bytes: draft.bytes,
             });

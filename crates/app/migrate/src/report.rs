@@ -116,8 +116,9 @@ pub(super) fn have_lost(outcomes: &RawValue, field: &str) -> Vec<bool> {
     all.iter().map(has_lost).collect()
 }
 
-/// Says whether an image is not its original because a record of reversal could not be read.
-pub(super) fn lack_record(outcomes: &RawValue) -> bool {
+/// Says whether an image is not its original because a record of reversal could not be read. Losses of the fields
+/// `still` do not count: these records can't be read now either.
+pub(super) fn lack_record(outcomes: &RawValue, still: &[&str]) -> bool {
     #[derive(Deserialize)]
     struct Outcome {
         losses: Vec<Lost>,
@@ -125,6 +126,7 @@ pub(super) fn lack_record(outcomes: &RawValue) -> bool {
     }
     #[derive(Deserialize)]
     struct Lost {
+        field: String,
         why: String,
     }
     #[derive(Deserialize)]
@@ -133,7 +135,9 @@ pub(super) fn lack_record(outcomes: &RawValue) -> bool {
     }
     let all: Vec<Outcome> = serde_json::from_str(outcomes.get()).unwrap_or_default();
     all.iter().any(|one| {
-        one.losses.iter().any(|lost| lost.why.starts_with(UNREAD))
+        let is_unread =
+            |lost: &Lost| lost.why.starts_with(UNREAD) && !still.contains(&&*lost.field);
+        one.losses.iter().any(is_unread)
             || one.warnings.iter().any(|warned| warned.code == BAD_RECORD)
     })
 }

@@ -14,7 +14,7 @@ use std::{
 
 use imgconv_fs::jobs_within_limit;
 use imgconv_model::{
-    BundleSink, Code, Digest, Env, Error, Event, Format, Phase, Publication, Report, Result,
+    BundleSink, Child, Code, Digest, Env, Error, Event, Format, Phase, Publication, Report, Result,
     TopLevel,
 };
 use imgconv_pipeline::{Done as Layers, Sealer};
@@ -28,7 +28,7 @@ use imgconv_convert::{
     choose::{
         candidates::Candidates,
         dependencies,
-        platforms::nearest,
+        platforms::{is_wanted, nearest},
         request::{Request, target},
         signing::SCHEMA1,
     },
@@ -38,7 +38,10 @@ use imgconv_convert::{
     options::Options,
     outcome::ImageOutcome,
     plan::{data::Plan as ConversionPlan, plan},
-    read::{cosign::Signed, root::SourceRoot, source::Source},
+    read::{
+        cosign::Signed, node::ImageNode, root::SourceRoot, search::lose_unread, source::Source,
+        spec::spec_of,
+    },
     refuse_losses, room, signatures, tell_removed, write,
 };
 use imgconv_locate::locator::Locator;
@@ -303,10 +306,14 @@ impl Worker<'_> {
             dependencies::render_in_store(&mut roots, store, candidates, &options, env)?;
         }
         // Losses of the whole list are reported with the first job.
-        let lost = match self.jobs.first() == Some(&i) {
+        let mut lost = match self.jobs.first() == Some(&i) {
             true => self.state.lost.clone(),
             false => Report::default(),
         };
+        let wanted = |image: &ImageNode, listed: Option<&Child>| {
+            is_wanted(&options.platforms, &spec_of(image, listed))
+        };
+        lose_unread(&job.unread, &roots, &wanted, options.exact, &mut lost)?;
         let plan = plan(&roots, &request, lost)?;
         // If the images are not wanted, that is the reason why nothing is written.
         let has_images = roots.iter().any(|root| !root.platforms().is_empty());
@@ -405,6 +412,13 @@ impl Worker<'_> {
         let done = Done::new(&publications, files, unsaid, plan.tagged);
         if let (Some(journal), Some(key)) = (&self.journal, &job.key) {
             journal.note_image(key, &done)?;
+            // A run that can't ask for referrers keeps what this one made with them.
+            if let Some(key) = job.key_of_images.as_ref()
+                && job.has_about
+                && job.unread.is_empty()
+            {
+                journal.note_image(key, &done)?;
+            }
         }
         Ok(self.finished(i, Status::Done, &done, publications, outcomes))
     }
@@ -451,14 +465,26 @@ impl Worker<'_> {
 
     /// Returns the journal's record of a job, if all of its files still exist unchanged.
     fn done_before(&self, job: &Job) -> Result<Option<&Done>> {
-        let (Some(journal), Some(key)) = (&self.journal, &job.key) else {
+        // What an earlier run made with all referrers is not replaced by an image without them.
+        if !job.unread.is_empty()
+            && let Some(done) = self.done_as(job, job.key_of_images.as_ref())?
+        {
+            return Ok(Some(done));
+        }
+        self.done_as(job, job.key.as_ref())
+    }
+
+    /// Returns the journal's record of a job under a key of the job.
+    fn done_as(&self, job: &Job, key: Option<&String>) -> Result<Option<&Done>> {
+        let (Some(journal), Some(key)) = (&self.journal, key) else {
             return Ok(None);
         };
         let Some(done) = journal.image(key).filter(|done| self.fits(job, done)) else {
             return Ok(None);
         };
         // A record that could not be read may have been repaired since.
-        if lack_record(&done.outcomes) {
+        let still: Vec<&str> = job.unread.iter().map(|unread| &*unread.field).collect();
+        if lack_record(&done.outcomes, &still) {
             return Ok(None);
         }
         let standing = match self.destination.root() {

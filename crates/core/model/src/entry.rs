@@ -45,6 +45,14 @@ impl RootEntry {
         }
     }
 
+    /// Returns the start of a message about a list that has the same image again, under the same name or without one.
+    pub fn listed_twice(&self) -> &'static str {
+        match self.texts.is_empty() {
+            true => "the index lists the image twice without a name",
+            false => "the index lists the image twice under this name",
+        }
+    }
+
     /// The digest of the root, if the place is content-addressed.
     pub fn digest(&self) -> Option<Digest> {
         self.child.as_ref().map(|child| child.digest)

@@ -107,7 +107,8 @@ struct Inner {
 }
 
 impl Error {
-    /// Makes an error. The message is lower case, without a full stop, values in backticks.
+    /// Makes an error. The message is lower case, without a full stop; [`quote`] quotes values of an input, and words
+    /// of the command line stand in backticks.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         let (places, hint, source) = (Vec::new(), None, None);
         Self(Box::new(Inner {
@@ -156,23 +157,7 @@ impl Error {
     /// An [`Error`] that travelled inside the `io::Error` comes back as it was, with `what` as an
     /// outer place.
     pub fn io(error: io::Error, what: impl Into<String>) -> Self {
-        if error.get_ref().is_some_and(|inner| inner.is::<Self>()) {
-            let inner = error.into_inner().expect("checked by get_ref above");
-            let inner = inner
-                .downcast::<Self>()
-                .expect("checked by is::<Self> above");
-            return inner.at(what);
-        }
-        let places = vec![what.into()];
-        let message = error.to_string();
-        let (code, hint) = (Code::Io, None);
-        Self(Box::new(Inner {
-            code,
-            places,
-            message,
-            hint,
-            source: Some(error),
-        }))
+        Self::from_io(error).at(what)
     }
 
     /// Takes an [`Error`] back out of an `io::Error` without adding a place.
@@ -317,7 +302,7 @@ pub fn quote_path(path: &Path) -> String {
     quote(path.as_os_str().as_encoded_bytes())
 }
 
-/// Returns true for a character that a reader does not see where it stands: controls (C0, DEL, C1),
+/// Returns true for a character that is invisible, or that changes how other characters are shown: controls (C0, DEL, C1),
 /// ends of lines and paragraphs, characters that change the direction of text or have no width, and
 /// tags.
 pub fn is_hidden(c: char) -> bool {

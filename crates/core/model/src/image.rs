@@ -189,10 +189,9 @@ impl Layer {
 pub enum Step {
     /// The stored bytes were copied.
     Keep,
-    /// The tar is the same, but its compression differs.
+    /// The layer was compressed again. The tar is the same, apart from changes that an option asks for: a table of
+    /// contents, or later times that were clamped.
     Recompress,
-    /// The tar has other entries than the source's, such as a table of contents.
-    Rewrite,
     /// The tar was made from the merged layers.
     Squash,
 }
@@ -202,7 +201,6 @@ impl std::fmt::Display for Step {
         f.write_str(match self {
             Self::Keep => "keep",
             Self::Recompress => "recompress",
-            Self::Rewrite => "rewrite",
             Self::Squash => "squash",
         })
     }

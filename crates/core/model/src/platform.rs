@@ -54,18 +54,47 @@ impl Platform {
         }
     }
 
-    /// Returns true if an image for this platform satisfies a request for `wanted`: os and
-    /// architecture are equal, and the variant is too if `wanted` has one. `arm64` without a
-    /// variant and `arm64/v8` are the same.
-    pub fn fits(&self, wanted: &Self) -> bool {
-        let variant = |platform: &Self| match (&*platform.architecture, platform.variant.as_deref())
-        {
-            ("arm64", Some("v8")) => None,
-            (_, variant) => variant.map(str::to_owned),
+    /// Returns the platform by the names of Go in their usual spelling: `x86_64` is `amd64`, as docker before 1.10
+    /// wrote it, `aarch64` is `arm64`, `armhf` is `arm/v7`, and `arm64/v8` is `arm64`. Other words stay, in lower case.
+    /// The table is that of containerd (platforms, database.go), except that `arm` without a variant stays so.
+    #[must_use]
+    pub fn canonical(&self) -> Self {
+        let lower = |text: &str| text.to_ascii_lowercase();
+        let (os, architecture) = (lower(&self.os), lower(&self.architecture));
+        let variant = self.variant.as_deref().map(lower);
+        let os = match &*os {
+            "macos" => "darwin",
+            os => os,
         };
-        self.os == wanted.os
-            && self.architecture == wanted.architecture
-            && (wanted.variant.is_none() || variant(self) == variant(wanted))
+        let (architecture, variant) = match (&*architecture, variant.as_deref()) {
+            ("i386", _) => ("386", None),
+            ("x86_64" | "x86-64" | "amd64", Some("v1")) => ("amd64", None),
+            ("x86_64" | "x86-64", variant) => ("amd64", variant),
+            ("aarch64" | "arm64", Some("8" | "v8")) => ("arm64", None),
+            ("aarch64", variant) => ("arm64", variant),
+            ("armhf", _) => ("arm", Some("v7")),
+            ("armel", _) => ("arm", Some("v6")),
+            ("arm", Some("5")) => ("arm", Some("v5")),
+            ("arm", Some("6")) => ("arm", Some("v6")),
+            ("arm", Some("7")) => ("arm", Some("v7")),
+            ("arm", Some("8")) => ("arm", Some("v8")),
+            other => other,
+        };
+        Self {
+            variant: variant.map(str::to_owned),
+            ..Self::new(os, architecture)
+        }
+    }
+
+    /// Returns true if an image for this platform satisfies a request for `wanted`: os and
+    /// architecture are equal, and the variant is too if `wanted` has one. The spellings of
+    /// [`Platform::canonical`] are the same.
+    pub fn fits(&self, wanted: &Self) -> bool {
+        let any_variant = wanted.variant.is_none();
+        let (own, wanted) = (self.canonical(), wanted.canonical());
+        own.os == wanted.os
+            && own.architecture == wanted.architecture
+            && (any_variant && wanted.variant.is_none() || own.variant == wanted.variant)
     }
 }
 
@@ -268,6 +297,35 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn old_spellings_are_the_names_of_go() {
+        for (text, expected) in [
+            ("linux/x86_64", "linux/amd64"),
+            ("Linux/AMD64", "linux/amd64"),
+            ("linux/amd64/v1", "linux/amd64"),
+            ("linux/amd64/v3", "linux/amd64/v3"),
+            ("linux/i386", "linux/386"),
+            ("linux/aarch64", "linux/arm64"),
+            ("linux/arm64/8", "linux/arm64"),
+            ("linux/arm64/v9", "linux/arm64/v9"),
+            ("linux/armhf", "linux/arm/v7"),
+            ("linux/armel", "linux/arm/v6"),
+            ("linux/arm/7", "linux/arm/v7"),
+            ("linux/arm", "linux/arm"),
+            ("macos/arm64", "darwin/arm64"),
+            ("linux/riscv64", "linux/riscv64"),
+        ] {
+            let (read, expected) = (Platform::parse(text), Platform::parse(expected));
+            let (read, expected) = (read.unwrap(), expected.unwrap());
+            assert_eq!(read.canonical(), expected, "{text}");
+            assert!(read.fits(&expected) && expected.fits(&read), "{text}");
+        }
+        let arm = |text: &str| Platform::parse(text).unwrap();
+        assert!(!arm("linux/arm").fits(&arm("linux/armhf")));
+        assert!(!arm("linux/arm64/v9").fits(&arm("linux/arm64/v8")));
+        assert!(arm("linux/arm/v6").fits(&arm("linux/arm")));
     }
 
     #[test]

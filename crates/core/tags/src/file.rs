@@ -5,7 +5,7 @@ use imgconv_model::{Code, Error, Limits, Name, Result, quote};
 
 use crate::{ImageTags, Labels};
 
-/// The longest tag, label name or label value in bytes: that of every other name of an ACI.
+/// The maximum length of a tag, a label name or a label value in bytes; other names of an ACI have the same maximum.
 const LONGEST: usize = 1024;
 
 impl ImageTags {

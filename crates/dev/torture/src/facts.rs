@@ -159,19 +159,17 @@ pub fn of_aci(manifest: &Value) -> Facts {
         };
         facts.insert(key, json!(value));
     }
-    // Documents that were an image before say themselves what their annotations were.
+    // An ACI that was made of another image keeps the manifest of that image, which has the annotations.
     let is_made = annotations
         .keys()
         .any(|name| name.starts_with("imgconv.") && name.ends_with(".manifest"));
     if !is_made {
-        let mut implied = vec![
+        let version = labels.get("version").map(|version| json!(version));
+        let implied = [
             ("created", facts.get("created").cloned()),
             ("authors", facts.get("author").cloned()),
+            ("version", version),
         ];
-        implied.push((
-            "version",
-            labels.get("version").map(|version| json!(version)),
-        ));
         for (name, value) in implied {
             let value = value.unwrap_or_default();
             if !is_empty(&value) {

@@ -63,7 +63,7 @@ pub struct Image {
     pub is_text: bool,
 }
 
-/// An image or an index with all that it lists, and the names of it.
+/// An image with its name, or an index with its name and the images that the index lists.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The name; empty if there is none.
@@ -218,7 +218,7 @@ pub fn registry(stored: &Stored, of: &str) -> Result<Vec<Entry>> {
         };
         let mut entry = empty(&name, bytes);
         document(bytes, &Blobs(Box::new(get)), &mut entry)?;
-        // Without a tag, what is about an image counts, and not the image itself.
+        // An entry without a tag is kept only if it is a referrer.
         if !name.is_empty() || entry.subject.is_some() {
             out.push(entry);
         }

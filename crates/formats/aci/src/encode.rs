@@ -19,7 +19,7 @@ use crate::{
         self, CARRIED, CMD, DOCKER, Decoded, ENTRYPOINT, FORMAT, LABEL, LOOKED_UP, RENAMED, Source,
         USER, is_carried, provenance,
     },
-    equivalence::{one_spelling, same_repository, same_tag},
+    equivalence::{same_repository, same_tag},
     identifier::{is_identifier, is_url, is_variable, sanitise},
     loss,
     manifest::{self, Manifest},
@@ -132,7 +132,7 @@ fn fill(
     let before = manifest::validate(draft.value(), &Notes::default())?;
     let base = decode_for(&before, image).image;
     restore_extensions(draft, image);
-    write_name(draft, base.name.as_ref(), name.as_ref())?;
+    write_name(draft, fresh, base.name.as_ref(), name.as_ref())?;
     write_platform(draft, &base.platform, platform)?;
     if *created != base.created {
         let valid = created.as_deref().filter(|created| is_rfc3339(created));
@@ -148,7 +148,12 @@ fn fill(
     write_annotations(draft, image, annotations)
 }
 
-fn write_name(draft: &mut Draft, base: Option<&Name>, name: Option<&Name>) -> Result<()> {
+fn write_name(
+    draft: &mut Draft,
+    fresh: bool,
+    base: Option<&Name>,
+    name: Option<&Name>,
+) -> Result<()> {
     let part = |name: Option<&Name>| match name {
         Some(Name {
             repository,
@@ -163,14 +168,19 @@ fn write_name(draft: &mut Draft, base: Option<&Name>, name: Option<&Name>) -> Re
     {
         draft.set("name", Value::from(sanitise_name(repository)?));
     }
-    if name.is_some() && !same_tag(base_tag.as_deref(), tag.as_deref()) {
+    let same = match fresh {
+        true => base_tag == tag,
+        // An ACI without a version comes back as it was.
+        false => same_tag(base_tag.as_deref(), tag.as_deref()),
+    };
+    if name.is_some() && !same {
         draft.set_pair("labels", "version", tag.as_deref());
     }
     Ok(())
 }
 
 fn write_platform(draft: &mut Draft, base: &Platform, platform: &Platform) -> Result<()> {
-    if one_spelling(base) == one_spelling(platform) {
+    if base.canonical() == platform.canonical() {
         return Ok(());
     }
     let (os, arch) = platform::to_labels(platform)?;

@@ -1,6 +1,6 @@
-//! Values that differ in the model and mean the same: names and platforms.
+//! Names that differ in the model and mean the same.
 
-use imgconv_model::{Name, Platform, Report};
+use imgconv_model::{Name, Report};
 
 /// Says whether two repositories are equal once both are references: the name of an ACI comes back
 /// from a Docker or OCI place as the reference that was made of the name.
@@ -26,13 +26,4 @@ pub(crate) fn same_tag(own: Option<&str>, other: Option<&str>) -> bool {
         .to_tag(&mut Report::default())
     };
     own == other || (other.is_some() && tag(own) == tag(other))
-}
-
-/// Returns a platform in one spelling: `arm64/v8` is `arm64`.
-pub(crate) fn one_spelling(platform: &Platform) -> Platform {
-    let mut platform = platform.clone();
-    if platform.architecture == "arm64" && platform.variant.as_deref() == Some("v8") {
-        platform.variant = None;
-    }
-    platform
 }

@@ -10,7 +10,7 @@ use imgconv_model::{FormatId, Image, Name, Original, Outcome, Report, RunConfig,
 
 use crate::{
     decode::{CARRIED, Carried, FORMAT, renamed_path},
-    equivalence::{one_spelling, same_repository, same_tag},
+    equivalence::{same_repository, same_tag},
     manifest::Manifest,
     run,
 };
@@ -37,7 +37,7 @@ pub(crate) fn report(
     if let (Some(name), Some(found)) = (name, &written.name) {
         compare_name(name, found, original, report);
     }
-    if one_spelling(platform) != one_spelling(&written.platform) {
+    if platform.canonical() != written.platform.canonical() {
         let why = format!("the name in appc is `{}`", written.platform);
         report.lose("platform", Outcome::Approximated, why);
     }

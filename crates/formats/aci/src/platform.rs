@@ -47,7 +47,7 @@ pub fn is_known(os: Option<&str>, arch: Option<&str>) -> bool {
         .any(|row| row.0 == os && arch.is_none_or(|arch| row.1 == arch))
 }
 
-/// Returns the labels `os` and `arch` of a platform; an unknown part has no label. A variant that
+/// Returns the labels `os` and `arch` of a platform in any spelling; an unknown part has no label. A variant that
 /// appc has no name for is left out, and an `arm` of Linux without a variant is `armv6l`, as
 /// docker2aci writes it.
 ///
@@ -58,7 +58,7 @@ pub fn to_labels(platform: &Platform) -> Result<(Option<String>, Option<String>)
         os,
         architecture,
         variant,
-    } = platform;
+    } = &platform.canonical();
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let wanted = if os.is_empty() { "linux" } else { os };
     let fits = |row: &&(&str, &str, &str, Option<&str>)| {
@@ -128,6 +128,9 @@ mod tests {
             ("linux/arm64/v8", "aarch64"),
             ("linux/arm", "armv6l"),
             ("linux/amd64/v3", "amd64"),
+            ("linux/x86_64", "amd64"),
+            ("linux/armhf", "armv7l"),
+            ("linux/arm/7", "armv7l"),
             ("freebsd/arm/v7", "arm"),
         ] {
             let labels = to_labels(&Platform::parse(platform).unwrap()).unwrap();

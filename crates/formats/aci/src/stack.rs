@@ -2,9 +2,11 @@
 //!
 //! Each level depends on the level below it; only the top level has the app. A level's rootfs holds
 //! all files that its layer changed: hard links are written with all their names, so none points to
-//! a file of a lower level. A level that deletes paths lists all remaining paths in
-//! `pathWhitelist`. The caller merges the layers one after the other, takes a [`Snapshot`] before
-//! each, and writes the levels base first, because each has the image ID of the level below.
+//! a file of a lower level. A directory that the layer changed is written even if the layer only
+//! implies it: otherwise it would keep the mode, owner and time of the directory that the layer
+//! deleted there. A level that deletes paths lists all remaining paths in `pathWhitelist`. The
+//! caller merges the layers one after the other, takes a [`Snapshot`] before each, and writes the
+//! levels base first, because each has the image ID of the level below.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -121,7 +121,8 @@ pub(crate) fn assemble(
     map.insert("rootfs".into(), no_layers());
     let read = docker_config::decode(&Value::Object(map), report);
     let read = read.map_err(|error| error.at(&*top.place))?;
-    let platform = read.platform;
+    // Docker wrote `x86_64` in 2013. A config is made anew of these images, so it gets the names of today.
+    let platform = read.platform.canonical();
     let variant = platform.variant.as_deref();
     for (field, part) in [
         ("os", Some(&*platform.os)),

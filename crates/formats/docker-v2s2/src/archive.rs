@@ -24,7 +24,8 @@ use crate::{
     family,
 };
 
-/// The parts of this format that the config depends on; an archive has no manifest of a registry.
+/// The facts of this format for the code of configs. `manifest` is the type of an entry, because an archive has no
+/// manifest of a registry.
 pub(crate) const FAMILY: Family = Family {
     id: FormatId::DOCKER_ARCHIVE,
     name: "a docker archive",
@@ -32,8 +33,8 @@ pub(crate) const FAMILY: Family = Family {
     ..family::FAMILY
 };
 
-/// The fields of an entry that are not extensions, in the order they are written in. `LayerSources`
-/// has the positions of blobs in the archive itself.
+/// The fields of an entry that are not extensions. `LayerSources` describes the layers of the archive itself, so the
+/// field is not carried to another archive.
 const FIELDS: &[&str] = &["Config", "RepoTags", "Layers", "LayerSources", REMADE];
 
 /// The image that this one was built on, by its ID; kept as an extension.
@@ -308,7 +309,7 @@ fn written_as(path: &str, raw: &str, env: &Env) -> Option<Value> {
     (!value.is_null() && canonical(&value) == raw.as_bytes()).then_some(value)
 }
 
-/// Returns true if a field is not a field of an entry, in any spelling.
+/// Returns true if an extension can be written into an entry: `Parent`, or a key that is no spelling of a known field.
 fn is_free(key: &str) -> bool {
     key == PARENT
         || ![FIELDS, &[PARENT]]
@@ -328,7 +329,7 @@ fn report_lost(image: &Image, report: &mut Report) {
     }
     for (i, layer) in image.layers.iter().enumerate() {
         let annotations = layer.annotations.keys();
-        for key in annotations.filter(|key| !manifest::describes_compression(key)) {
+        for key in annotations.filter(|key| !manifest::describes_bytes(key)) {
             lose(format!("layers.{i}.annotations.{key}"));
         }
         if !layer.urls.is_empty() {

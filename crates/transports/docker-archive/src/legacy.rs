@@ -23,11 +23,11 @@ use crate::{
 pub(crate) struct Head {
     pub(crate) entry: RootEntry,
     pub(crate) id: String,
-    /// The text in the place of a name that is no name.
+    /// The text of `repositories`, if the text is no valid name.
     pub(crate) bad_name: Option<String>,
 }
 
-/// An entry of `repositories`: the text, the name if it is one, the id.
+/// An entry of `repositories`: the text, the name if the text is a valid name, the id.
 pub(crate) type Named = (String, Option<Name>, String);
 
 /// Lists the entry points: every name in `repositories`, every directory with an image name, then
@@ -109,7 +109,7 @@ pub(crate) fn list(
     Ok(roots)
 }
 
-/// Warns about a directory with a part of an image that no image uses.
+/// Warns about a directory whose files belong to no listed image.
 pub(crate) fn warn_unused(notes: &Notes, directory: &str, why: &str) {
     let message = format!("no image is made of this directory: {why}");
     notes.warn("unused-directory", entry(directory), message);

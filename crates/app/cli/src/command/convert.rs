@@ -30,7 +30,7 @@ pub(crate) struct Convert {
     /// Locator of the source
     #[arg(value_name = "SRC")]
     source: String,
-    /// Locator of the destination; a bare path is an ACI if it ends in `.aci`, else a layout
+    /// Locator of the destination; a bare path is an ACI if it ends in `.aci`, else a layout; a tar needs a scheme
     #[arg(value_name = "DST")]
     destination: String,
     /// File that describes a `rootfs:` source: an OCI image config or an ACI manifest

@@ -23,6 +23,13 @@ Examples:
 /// The exit code is 1 if the images differ. `--src-format` and `--src-distribution` apply to A,
 /// `--dest-format` and `--dest-distribution` to B, so that the same options as for a conversion compare
 /// its source and its destination.
+///
+/// The config covers the platform with `os.version` and `os.features`, the date, the author, the
+/// comment, the history, the annotations, and all members of `config`, also those that only Docker uses.
+/// A missing value equals an empty one, `0` and `false`. The comparison leaves out names and IDs of
+/// images and layers, fields that only an ACI or a manifest can hold (isolators, annotations of layers),
+/// and notes about the build (`container`, `container_config`, `docker_version`, `parent`). It covers
+/// the numbers of the owners of files, but not their names.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Diff {

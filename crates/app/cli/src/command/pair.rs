@@ -116,11 +116,12 @@ fn acis(sources: Arg) -> Arg {
 }
 
 fn layout(source: Arg) -> Arg {
-    source.help("OCI layout, or an archive of a layout")
+    source.help("OCI layout, an archive of a layout, or another place with OCI images")
 }
 
 fn saved(source: Arg) -> Arg {
-    source.help("File of `docker save` from any Docker version, or `dir:PATH`")
+    source
+        .help("File of `docker save` from any Docker version, or another place with Docker images")
 }
 
 fn to_oci(destination: Arg) -> Arg {

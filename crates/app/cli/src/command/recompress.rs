@@ -23,7 +23,7 @@ Examples:
 /// the output are correct.
 ///
 /// `zstd:chunked` and `estargz` add a table of contents, from which runtimes fetch single files. Only
-/// `estargz` adds files to layers, which changes their diff IDs.
+/// `estargz`, which adds files to layers, and `--clamp-mtime`, which changes times, change diff IDs.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Recompress {

@@ -26,8 +26,8 @@ Examples:
 /// Serve the images of any places to clients of registries and of appc, read only
 ///
 /// The server speaks the API of registries, versions 2 and 1, and answers appc discovery with ACIs. Documents and blobs that a place has
-/// are served byte for byte. A client that does not accept the stored format gets another one, and what
-/// a place does not have as a registry needs it is made when it is asked for. The repository of an image
+/// are served byte for byte. A client that does not accept the stored format gets another format. The server makes
+/// documents and blobs that a registry needs and a place lacks, at the first request. The repository of an image
 /// is its reference without the host: `docker.io/library/alpine:3` is `library/alpine:3`. SIGTERM and
 /// Ctrl-C end the server.
 #[derive(Debug, Args)]
@@ -41,10 +41,10 @@ pub(crate) struct Serve {
     /// Every host that reaches the address can read every image, unless `--htpasswd` asks for a password.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// Directory for what has to be made, kept for later runs [default: a private one that is removed]
+    /// Directory for documents and blobs that the server makes, kept for later runs [default: a private one that is removed]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Make everything that has to be made before the server listens
+    /// Make all documents and blobs that places lack before the server listens
     #[arg(long)]
     warm: bool,
     /// Platform of an index for clients that accept no index

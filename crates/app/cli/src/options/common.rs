@@ -21,7 +21,7 @@ pub(crate) struct Common {
     /// Print the result as one JSON document
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Print no warnings and no progress
+    /// Print no warnings, no losses and no progress
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// Print every warning and every loss, and the mirrors that are used
@@ -39,7 +39,7 @@ pub(crate) struct Common {
     progress: Style,
     /// Number of worker threads [default: one per processor]
     ///
-    /// `migrate` uses fewer threads if the limit on open files (`ulimit -n`) is too small for them.
+    /// `migrate` uses fewer threads if the limit on open files (`ulimit -Hn`) is too small for them.
     #[arg(long, global = true, hide_short_help = true, value_name = "N")]
     jobs: Option<usize>,
     /// Directory for temporary files

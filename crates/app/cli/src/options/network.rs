@@ -12,7 +12,7 @@ use crate::environment;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetworkOptions {
-    /// Verify certificates; `false` accepts any, and plain http too
+    /// Verify certificates; `false` accepts any certificate, and plain http
     ///
     /// Without this option certificates are verified, and a registry on this machine may speak plain
     /// http. `false` holds for the servers that the command line names.
@@ -47,11 +47,11 @@ pub(crate) struct NetworkOptions {
         hide_env_values = true
     )]
     registries_conf: Option<PathBuf>,
-    /// Send a request that failed up to N times more [default: 4]
+    /// Repeat a failed request at most N times [default: 4]
     ///
     /// A request is sent again if the server can't be reached, does not answer in time, breaks off, or asks
-    /// for patience (408, 429, 5xx). A transfer of a blob goes on where it broke off. `--limit retries=N` is
-    /// the same number with the first attempt.
+    /// for patience (408, 429, and 5xx except 501 and 505). A transfer of a blob goes on where it broke off.
+    /// `--limit retries=N` is the same number with the first attempt.
     #[arg(long, value_name = "N")]
     retry_times: Option<u64>,
     /// Wait before the second attempt [default: half a second]
@@ -64,7 +64,7 @@ pub(crate) struct NetworkOptions {
     connect_timeout: Option<Duration>,
     /// Longest time in which a server sends nothing: no answer, or no byte of a transfer [default: 60s]
     ///
-    /// A running engine (`docker-daemon:`) may take an hour.
+    /// A running engine (`docker-daemon:`) has an hour, whatever this option says.
     #[arg(long, value_name = "DURATION", value_parser = some_duration)]
     stall_timeout: Option<Duration>,
 }

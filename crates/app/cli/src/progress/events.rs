@@ -51,7 +51,7 @@ pub(crate) enum ProgressEvent {
     End(ProgressWork),
     /// An image is done.
     Image {
-        /// The name of the image.
+        /// The name of the image, with its platform if that is known.
         name: String,
         /// The result: `done`, `kept`, `failed`, `planned` or `left-out`.
         status: String,

@@ -99,7 +99,10 @@ fn estargz_changes_the_tar_and_says_so() {
         "in",
         "twice",
     ];
-    assert!(sandbox.ok(&args).contains("\"rewrite\""));
+    let made: Value = serde_json::from_str(&sandbox.ok(&args)).unwrap();
+    for layer in made["images"][0]["layers"].as_array().unwrap() {
+        assert_eq!(layer["step"], "recompress", "{layer}");
+    }
 }
 
 #[test]

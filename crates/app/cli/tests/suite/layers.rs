@@ -1,7 +1,7 @@
 //! `squash` and `recompress`, and the same options of `convert`: which layers are merged, which bytes stay
 //! unchanged, and which referrers are left out because the image gets another digest.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use crate::sandbox::{Sandbox, state};
 use imgconv_testkit::{dump, sha256_hex};
@@ -305,6 +305,27 @@ fn the_layers_of_an_archive_are_squashed_like_all_others() {
         let args = ["diff", "in", &format!("stack/{top}"), "--deps", "stack"];
         assert_eq!(sandbox.ok(&args), "", "{source}");
         fs::remove_dir_all(sandbox.path("stack")).unwrap();
+    }
+}
+
+#[test]
+fn a_level_has_the_attributes_of_an_implied_directory_and_not_of_a_deleted_one() {
+    let base = "dir d 0700 5:5 @9\nfile d/o \"1\"";
+    for upper in ["whiteout d\nfile d/x \"2\"", "file d \"2\"\nfile d/x \"2\""] {
+        for options in [&[][..], &["--clamp-mtime", "4"]] {
+            let sandbox = Sandbox::new();
+            sandbox.layout("in", "example.com/a", &[base, upper]);
+            let args = ["convert", "oci:in", "aci:stack/", "--no-squash", "--strict"];
+            sandbox.ok(&[&args[..], options].concat());
+            let top = "stack/example.com-a-1.0-linux-amd64.aci";
+            sandbox.ok(&["unpack", top, "root", "--deps", "stack"]);
+            let mode = fs::metadata(sandbox.path("root/d")).unwrap().mode();
+            assert_eq!(mode & 0o7777, 0o755, "{upper}");
+            // The file is clamped too, so the root file systems are the same only without the option.
+            if options.is_empty() {
+                assert_eq!(sandbox.ok(&["diff", "in", top, "--deps", "stack"]), "");
+            }
+        }
     }
 }
 

@@ -460,3 +460,27 @@ fn two_given_names_must_be_equal() {
     let full = "example.com/bar:1".to_owned();
     assert_eq!(called(&index(&sandbox, "b")), [["1".to_owned(), full]]);
 }
+
+#[test]
+fn an_image_that_is_listed_again_is_told_with_its_name_or_without_one() {
+    let sandbox = Sandbox::new();
+    let mut list = layout(&sandbox, "in", 1);
+    let mut again = list["manifests"][0].clone();
+    again["annotations"]["k"] = "v".into();
+    list["manifests"].as_array_mut().unwrap().push(again);
+    let said = |list: &Value, to: &str, text: &str| {
+        write(&sandbox, "in", list);
+        let output = sandbox.run(&["convert", "oci:in", &format!("oci:{to}"), "-v"]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        let text = format!("the index lists the image twice {text}");
+        assert!(output.status.success() && error.contains(&text), "{error}");
+        let output = sandbox.run(&["verify", "oci:in"]);
+        let warnings = String::from_utf8(output.stderr).unwrap();
+        assert!(warnings.contains(&text), "{warnings}");
+    };
+    said(&list, "named", "under this name");
+    for entry in list["manifests"].as_array_mut().unwrap() {
+        entry["annotations"].as_object_mut().unwrap().remove(REF);
+    }
+    said(&list, "nameless", "without a name");
+}

@@ -37,6 +37,7 @@ mod newest_record;
 mod old_acis;
 mod pipes;
 mod places;
+mod platforms;
 mod printed;
 mod records;
 mod referrers;

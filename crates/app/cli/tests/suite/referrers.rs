@@ -288,7 +288,8 @@ fn referrers_that_go_round_end_and_too_many_are_an_error() {
             let listed = json!({
                 "mediaType": MANIFEST, "digest": digest_of(image), "size": image.len(),
             });
-            Reply::ok(json!({ "schemaVersion": 2, "manifests": [listed] }).to_string())
+            let list = json!({ "schemaVersion": 2, "manifests": [listed] });
+            Reply::ok(list.to_string()).header("content-type", INDEX)
         })
     });
     let layer = build::layer("file own \"a\"");
@@ -303,9 +304,8 @@ fn referrers_that_go_round_end_and_too_many_are_an_error() {
         let (_, subject) = request.path().split_once("/referrers/")?;
         let next = digest_of(subject.as_bytes());
         let listed = json!({ "mediaType": MANIFEST, "digest": next, "size": 10 });
-        Some(Reply::ok(
-            json!({ "schemaVersion": 2, "manifests": [listed] }).to_string(),
-        ))
+        let list = json!({ "schemaVersion": 2, "manifests": [listed] });
+        Some(Reply::ok(list.to_string()).header("content-type", INDEX))
     });
     registry.stored().image("a", "1", &layer);
     let place = registry.locator("a");

@@ -10,8 +10,9 @@ use std::{
 use crate::sandbox::{LABELS, Sandbox, labels, state};
 use imgconv_testkit::{
     Head, ImageRecipe, build, recipe,
+    registry::Registry,
     server::{Reply, Server},
-    snapshot,
+    snapshot, stores,
 };
 use serde_json::{Value, json};
 
@@ -590,6 +591,84 @@ fn an_aci_is_published_byte_for_byte_with_its_signature() {
     assert!(sandbox.path("site/aci/example.com/a/2-beta.aci").exists());
 }
 
+// K53
+#[test]
+fn every_aci_of_a_folder_or_store_is_published() {
+    let sandbox = Sandbox::new();
+    let acis = [
+        ("a.aci", "example.com/a"),
+        ("sub/b.aci", "example.com/team/b"),
+        ("c.aci", "example.com/c"),
+    ];
+    for (file, name) in acis {
+        for folder in ["acis", "mixed"] {
+            sandbox.aci(&format!("{folder}/{file}"), name, LABELS, "dir etc");
+        }
+    }
+    sandbox.layout("mixed/oci", "example.com/d", &["dir etc"]);
+    let read = |path: &str| fs::read(sandbox.path(path)).unwrap();
+    let on_site = |site: &str, name: &str| format!("{site}/aci/{name}/1.0-linux-amd64.aci");
+    for folder in ["acis", "mixed"] {
+        fs::write(sandbox.path(&format!("{folder}/a.aci.asc")), "a signature").unwrap();
+    }
+    for (i, source) in ["acis", "tree:acis", "aci-tree:acis", "mixed"]
+        .iter()
+        .enumerate()
+    {
+        let site = format!("site-{i}");
+        let args = ["publish", source, &site];
+        let images = 3 + usize::from(*source == "mixed");
+        let planned = sandbox.ok(&[&args[..], &["--dry-run"]].concat());
+        assert_eq!(planned.matches("linux/amd64").count(), images, "{planned}");
+        assert!(!sandbox.path(&site).exists());
+        let lines = sandbox.ok(&args);
+        assert_eq!(lines.lines().count(), images, "{lines}");
+        for (file, name) in acis {
+            let published = on_site(&site, name);
+            assert_eq!(read(&published), read(&format!("acis/{file}")), "{source}");
+        }
+        let signature = format!("{}.asc", on_site(&site, "example.com/a"));
+        assert_eq!(read(&signature), b"a signature", "{source}");
+    }
+    assert!(sandbox.path(&on_site("site-3", "example.com/d")).is_file());
+
+    // ACIs of another host get the host of the site, and the others keep their bytes.
+    sandbox.aci("acis/e.aci", "other.example/e", LABELS, "dir etc");
+    sandbox.fails(&["publish", "acis", "no-site"], 2, &["other.example"]);
+    let args = ["publish", "acis", "renamed", "--host", "example.com"];
+    let output = sandbox.run(&args);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("warning[renamed]").count(), 1, "{said}");
+    assert!(sandbox.path(&on_site("renamed", "example.com/e")).is_file());
+    for (file, name) in acis {
+        assert_eq!(
+            read(&on_site("renamed", name)),
+            read(&format!("acis/{file}"))
+        );
+    }
+
+    let image = |name: &str| ImageRecipe {
+        head: Head {
+            name: format!("example.com/{name}"),
+            version: "1.0".into(),
+            os: "linux".into(),
+            arch: "amd64".into(),
+            ..Head::default()
+        },
+        layers: vec![recipe::parse("dir etc", name).unwrap()],
+        manifest: None,
+    };
+    let keys = stores::rkt(&["x", "y"].map(image), &sandbox.path("rkt")).unwrap();
+    let lines = sandbox.ok(&["publish", "rkt:rkt", "from-rkt"]);
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    for (name, key) in ["x", "y"].iter().zip(keys) {
+        let stored = format!("rkt/cas/blob/sha512/{}/{key}", &key[7..9]);
+        let published = on_site("from-rkt", &format!("example.com/{name}"));
+        assert_eq!(read(&published), read(&stored), "{name}");
+    }
+}
+
 #[test]
 fn what_can_not_be_published_changes_nothing() {
     let sandbox = Sandbox::new();
@@ -650,6 +729,33 @@ fn what_can_not_be_published_changes_nothing() {
     assert!(said.contains("squash 1 layers"), "{said}");
     assert_eq!(state(sandbox.folder.path()), before);
     sandbox.fails(&["publish", "a.aci", "a.aci"], 1, &["is the source"]);
+}
+
+#[test]
+fn a_tag_that_leads_to_no_image_is_not_exported() {
+    let sandbox = Sandbox::new();
+    let registry = Registry::start();
+    registry.stored().referrers = false;
+    let image = registry.stored().image("app", "1", b"layer");
+    let other = registry.stored().referrer("app", &image, "a note");
+    let key = |name: &str| ("app".to_owned(), name.to_owned());
+    let (kind, note) = registry.stored().manifests[&key(&other)].clone();
+    registry.stored().manifest("app", "note", &kind, &note);
+    let place = registry.locator("app");
+    for more in [&[][..], &["--json"]] {
+        let output = sandbox.run(&[&["tags", "export", &place], more].concat());
+        let [said, told] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
+        assert!(output.status.success(), "{told}");
+        assert!(
+            !said.contains("sha256-") && !said.contains("note"),
+            "{said}"
+        );
+        assert_eq!(said.matches("dockerimageid").count(), 1, "{said}");
+        assert_eq!(told.matches("warning[tag-left-out]").count(), 2, "{told}");
+        for tag in ["note", &*image.replace(':', "-")] {
+            assert!(told.contains(&format!("/app:{tag}: ")), "{told}");
+        }
+    }
 }
 
 #[test]

@@ -201,22 +201,36 @@ fn a_list_of_referrers_that_a_registry_does_not_give_is_told() {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             assert!(!sandbox.run(&args).status.success());
         }
-        // A migration tries again, and makes nothing anew.
-        let quick = [&["migrate", place.as_str(), "aci:moved/"][..], &quick].concat();
-        let migrated = || {
-            let output = sandbox.run(&quick);
+        // A migration copies the image with the loss, asks again, and replaces no original by such a copy. The original
+        // has the name of the record.
+        let migrated = |status: &str| {
+            let args = [
+                &["migrate", place.as_str(), "aci:moved/", "--json"][..],
+                &quick,
+            ]
+            .concat();
+            let told: Value = serde_json::from_str(&sandbox.ok(&args)).unwrap();
+            assert_eq!(told["images"][0]["status"], json!(status), "{told}");
+            let outcomes = json!({ "images": told["images"][0]["outcomes"] });
             let file = sandbox.path("moved/example.com-app-1.0-linux-amd64.aci");
-            (
-                output.status.success(),
-                file.exists().then(|| image_id(&file)),
-            )
+            let id = file.exists().then(|| image_id(&file));
+            (losses(&outcomes).contains(&field), id)
         };
-        assert_eq!(migrated(), (false, None));
-        broken.store(false, std::sync::atomic::Ordering::Relaxed);
+        let exact = [&["migrate", &place, "aci:exact/", "--exact"][..], &quick].concat();
+        assert_eq!(sandbox.run(&exact).status.code(), Some(1));
         let id = image_id(&sandbox.path("app.aci"));
-        assert_eq!(migrated(), (true, Some(id.clone())));
+        assert_eq!(migrated("done"), (true, None), "{api} {status}");
+        assert_eq!(migrated("kept"), (true, None), "{api} {status}");
+        broken.store(false, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(migrated("done"), (false, Some(id.clone())));
         broken.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(migrated(), (false, Some(id)));
+        assert_eq!(migrated("kept"), (false, Some(id)));
+        // A whole repository is migrated the same way, with a tag that is the list itself.
+        let whole = registry.locator("team/app");
+        let args = [&["migrate", &whole, "oci:whole", "--json"][..], &quick].concat();
+        let told: Value = serde_json::from_str(&sandbox.ok(&args)).unwrap();
+        let outcomes = json!({ "images": told["images"][0]["outcomes"] });
+        assert!(losses(&outcomes).contains(&field), "{api} {status}: {told}");
         broken.store(false, std::sync::atomic::Ordering::Relaxed);
         sandbox.ok(&["convert", &place, "aci:back.aci", "--exact"]);
         let ids = ["app.aci", "back.aci"].map(|file| image_id(&sandbox.path(file)));

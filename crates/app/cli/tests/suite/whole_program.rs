@@ -115,6 +115,19 @@ fn m5_few_resources_are_enough() {
 }
 
 #[test]
+fn m5_a_folder_has_more_archives_than_the_soft_limit_has_files() {
+    let sandbox = Sandbox::new();
+    build::layout(&images(64), &sandbox.path("in")).unwrap();
+    sandbox.ok(&["migrate", "in", "docker-archive:many/"]);
+    let args = ["convert", "tree:many", "oci:out"];
+    let output = limited(&sandbox, "ulimit -Sn 64", &args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let listed = sandbox.ok(&["ls", "oci:out"]);
+    assert_eq!(listed.lines().count(), 64, "{listed}");
+}
+
+#[test]
 fn m8_nothing_around_the_program_changes_its_output() {
     let sandbox = Sandbox::new();
     let rootfs = "dir d\nfile d/noise noise=3000000\nlink d/l -> d/noise";

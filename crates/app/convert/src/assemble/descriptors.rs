@@ -6,12 +6,15 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use imgconv_layout::{details, is_name, is_of_bytes};
 use imgconv_model::{Child, Digest, Env, Outcome as LossKind, Report, Result, TopLevel};
 
-use crate::{plan::lost::is_content, read::source::Source};
+use super::subject;
+use crate::{choose::request::Request, plan::lost::is_content, read::source::Source};
 
 /// Copies the fields of a source root's descriptor to the descriptor of the written root, except
 /// fields that are no longer true.
 pub(crate) fn carry(new: Child, listed: &Child, env: &Env, report: &mut Report) -> Result<Child> {
+    let mut annotations = listed.annotations.clone();
     if new.digest != listed.digest {
+        subject::drop_soci_of_descriptor(&mut annotations, listed, report);
         for field in details(listed, &env.limits)? {
             if is_of_bytes(&field) && !is_content(&field) {
                 let why = format!(
@@ -25,10 +28,30 @@ pub(crate) fn carry(new: Child, listed: &Child, env: &Env, report: &mut Report) 
     let platform = listed.platform.clone().filter(|own| !own.os.is_empty());
     Ok(Child {
         platform: platform.or(new.platform),
-        annotations: listed.annotations.clone(),
+        annotations,
         raw: listed.raw.clone(),
         ..new
     })
+}
+
+/// Describes a document that was written anew for an entry of an index, whose other fields stay.
+pub(crate) fn of_entry(
+    new: Child,
+    listed: &Child,
+    request: &Request<'_>,
+    report: &mut Report,
+) -> Child {
+    let mut annotations = listed.annotations.clone();
+    // Where there is no index, all annotations of the entry are reported.
+    if request.capabilities.index {
+        subject::drop_soci_of_descriptor(&mut annotations, listed, report);
+    }
+    Child {
+        platform: listed.platform.clone().or(new.platform),
+        annotations,
+        raw: listed.raw.clone(),
+        ..new
+    }
 }
 
 /// Updates the annotations for names whose text is a digest, as containerd writes them for images

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imgconv_format_docker_v2s1::sign;
-use imgconv_layout::is_platform;
+use imgconv_layout::{is_name, is_platform};
 use imgconv_manifest::media_type::WHOLE_ARCHIVE;
 use imgconv_model::{
     Algorithm, Child, Code, Digest, Document, Encoded, Env, Error, FormatId, Image, Index, Notes,
@@ -146,8 +146,8 @@ impl<'s> Assembler<'_, 's> {
         let name = names::of_digest(self.request, name, root, written, &mut report)?;
         let shown = names::shown(self.request, name.as_ref(), root, &mut report);
         for field in root.bundle.duplicate_listings(&root.entry) {
-            let why =
-                "the index lists the image twice under this name, and only the first entry is used";
+            let twice = root.entry.listed_twice();
+            let why = format!("{twice}, and only the first entry is used");
             report.lose(format!("index.{field}"), LossKind::Dropped, why);
         }
         self.usual_digest(&child, &mut report)?;
@@ -163,6 +163,9 @@ impl<'s> Assembler<'_, 's> {
             } else {
                 let why = "the destination has no descriptors";
                 lost::descriptor(listed, &root.node, why, env, &mut report)?;
+                if let Node::Image(image) = &*root.node {
+                    lost::variant(listed, image, why, &mut report);
+                }
             }
         }
         for image in &mut images {
@@ -275,9 +278,12 @@ impl<'s> Assembler<'_, 's> {
             .collect();
         let source_image = request.options.preserve_digests.then(|| image.clone());
         if let Some(LayerStep::Squash(from, _)) = planned.layers.steps.last() {
+            lost::merged_layers(&image.layers, *from, &mut report);
             squash_layers(&mut image, *from, nothing());
         }
         let target = planned.target;
+        let before = node.child.as_ref();
+        subject::drop_soci_index(&mut image, before, (target, &sealed), env, &mut report)?;
         let Encoded { documents, root } = target.encode(&image, &sealed, env, &mut report)?;
         if let Some(restored) = planned
             .restored
@@ -637,18 +643,14 @@ impl<'s> Assembler<'_, 's> {
                 // A platform that was read from an image serves for choosing; an unchanged entry
                 // keeps its text.
                 true => listed.clone(),
-                false => Child {
-                    platform: listed.platform.clone().or(new.platform),
-                    annotations: listed.annotations.clone(),
-                    raw: listed.raw.clone(),
-                    ..new
-                },
+                false => descriptors::of_entry(new, listed, self.request, &mut report),
             });
         }
         let platforms = match self.request.capabilities.index {
             true => Vec::new(),
             false => platforms(index, children, &kept),
         };
+        let first = kept.iter().position(Option::is_some).unwrap_or_default();
         let kept: Vec<Child> = kept.into_iter().flatten().collect();
         if kept.is_empty() {
             self.left_behind.merge(report);
@@ -677,7 +679,8 @@ impl<'s> Assembler<'_, 's> {
             let [one] = &kept[..] else {
                 return Err(one_platform(self.request, &platforms));
             };
-            report.merge(self.lost_index(index, child, one)?);
+            let node = children[first].as_deref();
+            report.merge(self.lost_index(index, child, (&index.children[first], node))?);
             one.clone()
         };
         match images.first_mut() {
@@ -688,14 +691,26 @@ impl<'s> Assembler<'_, 's> {
     }
 
     /// Reports what is lost if only the one image of an index is written.
-    fn lost_index(&self, index: &Index, child: &Child, image: &Child) -> Result<Report> {
+    fn lost_index(
+        &self,
+        index: &Index,
+        child: &Child,
+        (listed, node): (&Child, Option<&Node>),
+    ) -> Result<Report> {
+        let env = self.request.env;
         preserve::index(self.request, child, None)?;
         let mut report = Report::default();
         let why = lost::no_index(self.request);
-        lost::index(index, &why, self.request.env, &mut report)?;
-        for key in image.annotations.keys() {
+        lost::index(index, &why, env, &mut report)?;
+        for key in listed.annotations.keys().filter(|key| is_name(key)) {
             let field = format!("index.manifests.annotations.{key}");
             report.lose(field, LossKind::Dropped, &*why);
+        }
+        if let Some(node) = node {
+            lost::descriptor(listed, node, &why, env, &mut report)?;
+        }
+        if let Some(Node::Image(image)) = node {
+            lost::variant(listed, image, &why, &mut report);
         }
         Ok(report)
     }

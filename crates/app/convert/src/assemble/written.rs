@@ -7,7 +7,11 @@ use std::{
 
 use imgconv_model::{Child, Digest, Outcome as LossKind, Report};
 
-use crate::{outcome::ImageOutcome, plan::data::PlannedNode, read::node::Node};
+use crate::{
+    outcome::ImageOutcome,
+    plan::data::{EntrySubject, PlannedNode},
+    read::node::Node,
+};
 
 /// The descriptor of what a document became, if it was written, and the outcomes of its images.
 pub(super) type Written = (Option<Child>, Vec<ImageOutcome>);
@@ -98,23 +102,24 @@ impl<'s> Known<'s> {
         })
     }
 
-    /// Says whether an entry about `subject` (an attestation) still has its subject. An entry about
-    /// an image that the index never listed stays (`all` are the listed digests).
+    /// Says whether an entry about an image still has its subject. `what` is the kind of the entry,
+    /// such as an attestation. An entry about an image that the index never listed stays (`all` are
+    /// the listed digests).
     pub(super) fn survives(
         &self,
-        subject: &str,
+        EntrySubject { what, digest }: &EntrySubject,
         all: &BTreeSet<Digest>,
         listed: &Child,
         report: &mut Report,
     ) -> bool {
-        let Ok(subject) = Digest::parse(subject) else {
+        let Ok(subject) = Digest::parse(digest) else {
             return true;
         };
         match self.became(&subject.to_string()) {
             Some((known, (Some(child), _))) if child.digest == known => true,
             Some((_, (Some(_), _))) => {
                 let why = format!("the document refers to {subject}, and that image was rewritten");
-                let field = format!("attestation {}", listed.digest);
+                let field = format!("{what} {}", listed.digest);
                 report.lose(field, LossKind::Dropped, why);
                 false
             }

@@ -123,13 +123,15 @@ pub fn warn_second(report: &mut Report, place: &str, image: &ImageNode, platform
 }
 
 fn lower(wanted: &Platform, there: &[Platform]) -> Platform {
+    let asked = wanted.canonical();
     let level = |platform: &Platform| -> Option<u32> {
-        let fits = platform.os == wanted.os && platform.architecture == wanted.architecture;
-        let variant = platform.variant.as_deref().filter(|_| fits)?;
+        let platform = platform.canonical();
+        let fits = platform.os == asked.os && platform.architecture == asked.architecture;
+        let variant = platform.variant.filter(|_| fits)?;
         variant.strip_prefix('v')?.parse().ok()
     };
     let known = there.iter().any(|platform| platform.fits(wanted));
-    let Some(most) = level(wanted).filter(|_| !known && wanted.architecture == "arm") else {
+    let Some(most) = level(wanted).filter(|_| !known && asked.architecture == "arm") else {
         return wanted.clone();
     };
     let lower = there

@@ -198,10 +198,19 @@ pub struct PlannedIndex<'s> {
 pub struct PlannedEntry<'s> {
     /// The position in the index.
     pub position: usize,
-    /// The digest of the image that the entry is about, if the entry is an attestation.
-    pub subject: Option<String>,
+    /// The image that the entry is about, if an annotation of the entry names one.
+    pub subject: Option<EntrySubject>,
     /// The plan for the document; `None` if the document is not stored.
     pub node: Option<Arc<PlannedNode<'s>>>,
+}
+
+/// The image that an entry of an index is about.
+#[derive(Clone, Debug)]
+pub struct EntrySubject {
+    /// The kind of the entry, for reports.
+    pub what: &'static str,
+    /// The text of the image's digest.
+    pub digest: String,
 }
 
 /// An artifact that is copied.

@@ -15,8 +15,8 @@ use imgconv_pipeline::Sealer;
 
 use super::{
     data::{
-        Outputs, Plan, PlannedArtifact, PlannedEntry, PlannedImage, PlannedIndex, PlannedNode,
-        PlannedRoot, PlannedWhole, What,
+        EntrySubject, Outputs, Plan, PlannedArtifact, PlannedEntry, PlannedImage, PlannedIndex,
+        PlannedNode, PlannedRoot, PlannedWhole, What,
     },
     docker_record::{self, Archives, DockerRecords},
     foreign, reversal,
@@ -114,6 +114,22 @@ pub(super) fn plan<'s>(roots: &'s [SourceRoot<'s>], request: &Request<'_>) -> Re
 fn is_about(root: &SourceRoot<'_>) -> bool {
     let subject = root.tagged_subject().is_some() || root.node.subject().is_some();
     subject && root.node.images().next().is_none()
+}
+
+/// The annotations of an index's entry that hold the digest of the image that the entry is about,
+/// and what such an entry is.
+const ABOUT: &[(&str, &str)] = &[
+    ("vnd.docker.reference.digest", "attestation"),
+    // A SOCI index of version 2 has no `subject`.
+    ("com.amazon.soci.image-manifest-digest", "SOCI index"),
+];
+
+/// Returns the image that an entry of an index is about.
+fn subject_of(listed: &Child) -> Option<EntrySubject> {
+    ABOUT.iter().find_map(|&(key, what)| {
+        let digest = listed.annotations.get(key)?.clone();
+        Some(EntrySubject { what, digest })
+    })
 }
 
 struct Planner<'r, 's> {
@@ -255,7 +271,7 @@ impl<'s> Planner<'_, 's> {
         for late in [false, true] {
             let all = index.children.iter().zip(children).zip(&repeated);
             for (position, ((listed, node), repeated)) in all.enumerate() {
-                let subject = listed.annotations.get("vnd.docker.reference.digest");
+                let subject = subject_of(listed);
                 let about = node.as_ref().is_some_and(|node| node.subject().is_some());
                 if (about || subject.is_some()) != late {
                     continue;
@@ -290,7 +306,7 @@ impl<'s> Planner<'_, 's> {
                 written.extend(node.is_some().then_some(listed.digest));
                 entries.push(PlannedEntry {
                     position,
-                    subject: subject.cloned(),
+                    subject,
                     node,
                 });
             }

@@ -4,9 +4,17 @@ use std::collections::BTreeSet;
 
 use imgconv_json::{Object, Value, join};
 use imgconv_layout::{details, is_name};
-use imgconv_model::{Child, Code, Env, Error, Index, Outcome as LossKind, Report, Result};
+use imgconv_manifest::describes_bytes;
+use imgconv_model::{Child, Code, Env, Error, Index, Layer, Outcome as LossKind, Report, Result};
 
-use crate::{choose::request::Request, options::Missing, read::node::Node};
+use crate::{
+    choose::request::Request,
+    options::Missing,
+    read::{
+        node::{ImageNode, Node, platform_of},
+        spec::{spec_listed, spec_own},
+    },
+};
 
 /// Reports the fields of a descriptor that is not written. Other code reports names.
 ///
@@ -19,7 +27,10 @@ pub(crate) fn descriptor(
     env: &Env,
     report: &mut Report,
 ) -> Result<()> {
-    let repeated = repeated(listed, node);
+    let mut repeated = repeated(listed, node);
+    if let Node::Image(image) = node {
+        repeated.extend(repeated_platform(listed, image));
+    }
     for field in details(listed, &env.limits)? {
         let is_name = field.strip_prefix("annotations.").is_some_and(is_name);
         if !is_name && !is_content(&field) && !repeated.contains(&field) {
@@ -61,6 +72,29 @@ fn repeated(listed: &Child, node: &Node) -> BTreeSet<String> {
     repeated
 }
 
+/// The fields of the platform in the descriptor of an image that the config of the image says too.
+pub(crate) fn repeated_platform(listed: &Child, image: &ImageNode) -> Vec<String> {
+    let (listed, own) = (spec_listed(listed), spec_own(image));
+    let mut repeated = Vec::new();
+    if listed.os_version == own.os_version {
+        repeated.push("platform.os.version".to_owned());
+    }
+    if listed.os_features == own.os_features {
+        repeated.push("platform.os.features".to_owned());
+    }
+    repeated
+}
+
+/// Reports a variant that only the descriptor of an image has, where the image is written as documents and the
+/// descriptor is not.
+pub(crate) fn variant(listed: &Child, image: &ImageNode, why: &str, report: &mut Report) {
+    if platform_of(image, Some(listed)).variant != image.image.platform.variant
+        && !image.image.platform.os.is_empty()
+    {
+        report.lose("index.manifests.platform.variant", LossKind::Dropped, why);
+    }
+}
+
 /// Says whether a field only repeats the root's content: without such a field nothing is lost.
 pub(crate) fn is_content(field: &str) -> bool {
     field == "data"
@@ -87,6 +121,22 @@ pub(crate) fn index(index: &Index, why: &str, env: &Env, report: &mut Report) ->
         }
     }
     Ok(())
+}
+
+/// Reports the annotations of the layers from `from` on, which are merged: the merged layer has none of
+/// them, for each of them is about one of these layers.
+pub(crate) fn merged_layers(layers: &[Layer], from: usize, report: &mut Report) {
+    let why = "the annotation describes a layer that was merged";
+    for (i, layer) in layers.iter().enumerate().skip(from) {
+        let keys = layer.annotations.keys();
+        for key in keys.filter(|key| !describes_bytes(key)) {
+            report.lose(
+                format!("layers.{i}.annotations.{key}"),
+                LossKind::Dropped,
+                why,
+            );
+        }
+    }
 }
 
 /// Returns the reason why an index is not written.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use imgconv_manifest::describes_compression;
+use imgconv_manifest::describes_bytes;
 use imgconv_model::{
     Child, Code, Digest, Error, FormatId, Image, Outcome as LossKind, Report, Result, StreamFacts,
 };
@@ -104,7 +104,7 @@ impl<'s> Planner<'_, 's> {
         if root.tagged_subject().is_some() && self.records.are_all_of(&root.node) {
             return Ok(());
         }
-        if root.tagged_subject().is_some() && !matches!(&*root.node, Node::Image(_)) {
+        if root.is_tagged_document() {
             let field = root.tagged_field();
             self.left_behind
                 .lose(field, LossKind::Dropped, &*self.no_image);
@@ -326,7 +326,7 @@ fn lose_layer_descriptors(image: &Image, why: &str, report: &mut Report) {
     let mut lose = |field: String| report.lose(field, LossKind::Dropped, why);
     for (i, layer) in image.layers.iter().enumerate() {
         let keys = layer.annotations.keys();
-        for key in keys.filter(|key| !describes_compression(key)) {
+        for key in keys.filter(|key| !describes_bytes(key)) {
             lose(format!("layers.{i}.annotations.{key}"));
         }
         if !layer.urls.is_empty() {

@@ -321,12 +321,25 @@ impl Node {
 /// The extension that holds an image's subject.
 pub(crate) const SUBJECT: &str = "manifest.subject";
 
-/// The platform of an image; the index's descriptor counts where the image itself has none.
+/// The platform of an image. The descriptor that lists the image counts where the image has no platform, and gives
+/// the variant that the config lacks: older builders wrote the variant into the index only.
 pub fn platform_of(node: &ImageNode, listed: Option<&Child>) -> Platform {
     let own = &node.image.platform;
-    match listed.and_then(|listed| listed.platform.as_ref()) {
-        Some(platform) if own.os.is_empty() => platform.clone(),
-        _ => own.clone(),
+    let listed = listed.or(node.child.as_ref());
+    let Some(listed) = listed.and_then(|listed| listed.platform.as_ref()) else {
+        return own.clone();
+    };
+    if own.os.is_empty() {
+        return listed.clone();
+    }
+    let plain = |platform: &Platform| (platform.os.clone(), platform.architecture.clone());
+    let variant = match plain(&own.canonical()) == plain(&listed.canonical()) {
+        true => own.variant.clone().or_else(|| listed.variant.clone()),
+        false => own.variant.clone(),
+    };
+    Platform {
+        variant,
+        ..own.clone()
     }
 }
 

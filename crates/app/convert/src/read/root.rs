@@ -112,6 +112,12 @@ impl SourceRoot<'_> {
         self.signed.map(|digest| digest.to_string()).or_else(tag)
     }
 
+    /// Says whether the root is no image, and its tag or its entry names the image that it is about: a list of referrers,
+    /// or a document of cosign.
+    pub fn is_tagged_document(&self) -> bool {
+        self.tagged_subject().is_some() && !matches!(&*self.node, Node::Image(_))
+    }
+
     /// The name of a document with a subject in its tag or its entry, for reports.
     pub(crate) fn tagged_field(&self) -> String {
         let field = self.signed.and_then(|_| cosign::field(&self.entry));

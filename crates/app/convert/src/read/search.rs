@@ -55,6 +55,17 @@ pub struct Unread {
     subject: Option<String>,
 }
 
+impl Unread {
+    /// Describes the document again, for another image.
+    pub fn again(&self) -> Self {
+        Self {
+            field: self.field.clone(),
+            error: self.error.again(),
+            subject: self.subject.clone(),
+        }
+    }
+}
+
 /// Decodes the entries of a source as [`Source::decode`] does. An artifact of reversal, or a list of referrers, that can't
 /// be read does not stop the others: their names and errors are returned beside.
 ///
@@ -112,13 +123,29 @@ fn aside(entry: &RootEntry) -> Option<String> {
 
 /// The name in reports of an entry whose tag says that it is a list of referrers (distribution-spec, "Referrers Tag
 /// Schema"). Cosign's tags of single documents have a suffix.
-fn list_field(entry: &RootEntry) -> Option<String> {
+pub fn list_field(entry: &RootEntry) -> Option<String> {
     let tag = entry.tag().filter(|tag| !tag.contains('.'))?;
     subject_of_tag(tag).map(|_| list_named(tag))
 }
 
 fn list_named(tag: &str) -> String {
     format!("{LIST} {tag}")
+}
+
+/// Describes the list of the referrers of a document that a place does not give, though the document itself was read.
+///
+/// # Errors
+/// The error itself, if it is none of the list but ends the work.
+pub fn unread_list(subject: Option<Digest>, error: Error) -> Result<Unread> {
+    if is_final(&error) {
+        return Err(error);
+    }
+    let field = subject.map(|digest| list_named(&list_tag(&digest)));
+    Ok(Unread {
+        field: field.unwrap_or_default(),
+        error,
+        subject: subject.map(|digest| digest.to_string()),
+    })
 }
 
 /// Says whether an error is not one of a server's answer about referrers, but ends the work.
@@ -375,19 +402,12 @@ impl<'s> Search<'s> {
         if bundle.extras().referrers.is_some() {
             let mut found = match bundle.referrers(entry) {
                 Ok(found) => found,
-                Err(error) if is_final(&error) => return Err(error),
                 Err(error) => {
-                    // The image itself was read.
                     let asked = entry.child.as_ref().map(|child| child.digest);
                     let asked = asked.or_else(|| subjects.first().copied());
-                    let field = asked.map(|digest| list_named(&list_tag(&digest)));
-                    let field = field.unwrap_or_default();
-                    if self.told.insert(field.clone()) {
-                        beside.unread.push(Unread {
-                            field,
-                            error,
-                            subject: asked.map(|digest| digest.to_string()),
-                        });
+                    let unread = unread_list(asked, error)?;
+                    if self.told.insert(unread.field.clone()) {
+                        beside.unread.push(unread);
                     }
                     return Ok(Vec::new());
                 }

@@ -295,16 +295,11 @@ impl Source {
     pub fn decode_entry(&self, entry: &RootEntry, env: &Env, memo: &mut Memo) -> Result<Arc<Node>> {
         let via = self.listed(entry);
         let part = self.part(via)?;
-        let (bundle, entry_there) = match &part {
-            None => {
-                memo.leave();
-                (&*self.bundle, via)
-            }
-            Some((part, inner)) => {
-                memo.enter(part, &self.opened);
-                (&**part, inner)
-            }
-        };
+        match &part {
+            None => memo.leave(),
+            Some((part, _)) => memo.enter(part, &self.opened),
+        }
+        let (bundle, entry_there) = self.within(part.as_ref(), via);
         let node = Decoder { bundle, env, memo }.entry(entry_there)?;
         let Some(child) = entry.child.as_ref().filter(|_| self.is_nested(entry)) else {
             return Ok(node);
@@ -335,19 +330,20 @@ impl Source {
     /// If the place of an entry can't be opened.
     pub(super) fn are_beside(&self, one: &RootEntry, other: &RootEntry) -> Result<bool> {
         let (one, other) = (self.listed(one), self.listed(other));
-        match (self.part(one)?, self.part(other)?) {
-            (Some((part, one)), Some((place, other))) => {
-                Ok(part.locator() == place.locator() && part.share(&one, &other))
-            }
-            (None, None) => Ok(self.bundle.share(one, other)),
-            // The view of a storage has the locator of the storage.
-            (Some((part, one)), None) => {
-                Ok(part.locator() == self.bundle.locator() && part.share(&one, other))
-            }
-            (None, Some((part, other))) => {
-                Ok(part.locator() == self.bundle.locator() && part.share(one, &other))
-            }
-        }
+        let [first, second] = [self.part(one)?, self.part(other)?];
+        let (place, one) = self.within(first.as_ref(), one);
+        let (beside, other) = self.within(second.as_ref(), other);
+        // The view of a storage has the locator of the storage.
+        Ok(place.locator() == beside.locator() && place.share(one, other))
+    }
+
+    /// Returns the place that holds an entry and the entry there, by the part that holds the entry.
+    fn within<'e>(
+        &'e self,
+        part: Option<&'e (Arc<dyn Bundle>, RootEntry)>,
+        entry: &'e RootEntry,
+    ) -> (&'e dyn Bundle, &'e RootEntry) {
+        part.map_or((&*self.bundle, entry), |(part, inner)| (&**part, inner))
     }
 
     /// Looks for a document that only an index lists, at any depth, in a repository or everywhere. Its name is the name

@@ -5,24 +5,36 @@ use imgconv_model::{Child, PlatformSpec};
 
 use super::node::{ImageNode, platform_of};
 
-/// The platform of an image with the OS version and the OS features. The index's descriptor has
-/// priority over the config, because a runtime chooses by the index.
+/// The platform of an image with the OS version and the OS features. The descriptor that lists the image has
+/// priority over the config, because a runtime chooses by the descriptor.
 pub fn spec_of(node: &ImageNode, listed: Option<&Child>) -> PlatformSpec {
+    let own = spec_own(node);
+    let listed_spec = listed.or(node.child.as_ref()).map(spec_listed);
+    let listed_spec = listed_spec.unwrap_or_default();
+    PlatformSpec {
+        platform: platform_of(node, listed),
+        os_version: listed_spec.os_version.or(own.os_version),
+        os_features: match listed_spec.os_features.is_empty() {
+            true => own.os_features,
+            false => listed_spec.os_features,
+        },
+        exact: false,
+    }
+}
+
+/// The platform that the config of an image names, with the OS version and the OS features.
+pub(crate) fn spec_own(node: &ImageNode) -> PlatformSpec {
     let own = |key: &str| -> Option<serde_json::Value> {
         let extensions = &mut node.image.extensions.iter();
         let (_, text) = extensions.find(|((_, path), _)| path == key)?;
         serde_json::from_str(text).ok()
     };
-    let listed_spec = listed.map(spec_listed).unwrap_or_default();
-    let features = |value: serde_json::Value| serde_json::from_value(value).ok();
-    let (version, found) = (listed_spec.os_version, listed_spec.os_features);
+    let version = own("os.version").and_then(|version| Some(version.as_str()?.to_owned()));
+    let features = own("os.features").and_then(|value| serde_json::from_value(value).ok());
     PlatformSpec {
-        platform: platform_of(node, listed),
-        os_version: version.or_else(|| Some(own("os.version")?.as_str()?.to_owned())),
-        os_features: match found.is_empty() {
-            true => own("os.features").and_then(features).unwrap_or_default(),
-            false => found,
-        },
+        platform: node.image.platform.clone(),
+        os_version: version,
+        os_features: features.unwrap_or_default(),
         exact: false,
     }
 }

@@ -130,7 +130,7 @@ pub(super) fn store(
     if let Some(file) = &keepsake.file {
         annotations.insert(FILE.into(), (&**file).into());
     }
-    // The image ID is the digest of a file that is not compressed.
+    // A signature is of the compressed file, and the image ID is the digest of the file without compression.
     if signature.is_some() && compression != Compression::None {
         let file = Cancellable::new(aci.blob.open()?, env);
         let hashing = HashingReader::new(file, &[Algorithm::Sha256]);

@@ -61,7 +61,7 @@ pub(super) fn write(
             link(level, lower, image_id)?;
         }
         let mut own = tree.clone();
-        own.retain(&changes.paths);
+        own.retain_changes(&changes.paths);
         let merged = Merged {
             tree: Arc::new(own),
             contents: Arc::clone(&contents),
@@ -107,5 +107,240 @@ impl ContentStore for Keys {
         let key = self.next;
         self.next += size;
         Ok(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use imgconv_format_aci::FORMAT;
+    use imgconv_model::{Algorithm, Child, Layer, Name, Platform, Publication};
+    use imgconv_pipeline::{clamp, listed, merge};
+    use imgconv_tar::{END, Entry, EntryKind, Time, head};
+
+    use super::*;
+
+    fn env() -> Env {
+        Env::new(std::env::temp_dir(), Platform::new("linux", "amd64"))
+    }
+
+    /// A layer of empty files, `NAME/` (a directory), `NAME->TARGET` and `NAME=>TARGET` (links). A
+    /// directory has other attributes than one that is implied, a directory `NAME/!` the same.
+    fn layer(members: &[&str]) -> Layer {
+        let mut tar = Vec::new();
+        for text in members {
+            let link = |sign, kind| text.split_once(sign).map(|cut| (cut, kind));
+            let found = link("->", EntryKind::Symlink).or_else(|| link("=>", EntryKind::HardLink));
+            let mut entry = match found {
+                Some(((path, target), kind)) => Entry {
+                    link: target.into(),
+                    ..Entry::new(path, kind)
+                },
+                None if text.contains('/') && text.ends_with(['/', '!']) => Entry {
+                    mode: 0o755,
+                    ..Entry::new(text.trim_end_matches('!'), EntryKind::Directory)
+                },
+                None => Entry::new(*text, EntryKind::Regular),
+            };
+            if text.ends_with('/') {
+                (entry.mode, entry.uid, entry.gid) = (0o700, 5, 6);
+                entry.mtime = Time {
+                    seconds: 9,
+                    nanos: 0,
+                };
+            }
+            tar.extend(head(&entry).unwrap());
+        }
+        tar.extend(END);
+        Layer::made(Arc::new(Arc::<[u8]>::from(tar)))
+    }
+
+    /// Every path of some layers with its kind, attributes and target; of a tree or of its tar.
+    fn rows(layers: &[Layer], semantics: Semantics) -> Vec<String> {
+        let tree = merge(layers, semantics, &mut Discard, &env()).unwrap();
+        let row = |(path, node): (Vec<u8>, imgconv_layer::Node<'_>)| {
+            format!(
+                "{} {:?} {:o} {}:{} @{} {}",
+                path.escape_ascii(),
+                node.kind,
+                node.mode,
+                node.uid,
+                node.gid,
+                node.mtime.seconds,
+                node.link.escape_ascii()
+            )
+        };
+        tree.iter().map(row).collect()
+    }
+
+    /// Writes layers as levels; returns the layer of each with its whitelist.
+    fn levels(layers: &[Layer]) -> Vec<(Layer, Option<BTreeSet<Vec<u8>>>)> {
+        let image = Image {
+            name: Some(Name {
+                repository: Some("example.com/a".into()),
+                tag: None,
+                digest: None,
+            }),
+            platform: Platform::new("linux", "amd64"),
+            layers: layers.to_vec(),
+            ..Image::default()
+        };
+        let digest = Digest::new(Algorithm::Sha512, &[1; 64]);
+        let mut found = Vec::new();
+        let mut write_level = |level: &Image, _, _| {
+            let list = level.extensions.get(&(FORMAT, "pathWhitelist".to_owned()));
+            let list = list.map(|text| serde_json::from_str::<Vec<String>>(text).unwrap());
+            let path = |path: String| path.as_bytes()[1..].to_vec();
+            let list = list.map(|list| list.into_iter().map(path).collect());
+            found.push((level.layers[0].clone(), list));
+            let root = Child {
+                kind: String::new(),
+                digest,
+                size: 0,
+                platform: None,
+                annotations: Default::default(),
+                raw: String::new(),
+            };
+            let publication = Publication {
+                root,
+                name: None,
+                reference: None,
+                file_name: None,
+            };
+            let item = Item {
+                publication,
+                images: Vec::new(),
+            };
+            let written = WrittenStream {
+                digest,
+                size: 0,
+                image_id: digest,
+            };
+            Ok((item, written))
+        };
+        let (report, env) = (Report::default(), env());
+        let told = (&report, &env);
+        write(image, None, Semantics::Layer, told, &mut write_level).unwrap();
+        found
+    }
+
+    /// The layers of the rendered top level: a path stays if all whitelists from its level up list it.
+    fn rendered(levels: Vec<(Layer, Option<BTreeSet<Vec<u8>>>)>) -> Vec<Layer> {
+        let mut above: Option<BTreeSet<Vec<u8>>> = None;
+        let mut filtered = Vec::new();
+        for (layer, list) in levels.into_iter().rev() {
+            above = match (above, list) {
+                (Some(above), Some(list)) => Some(&above & &list),
+                (above, list) => above.or(list),
+            };
+            filtered.push((layer, above.clone()));
+        }
+        filtered.reverse();
+        listed(filtered, &env())
+    }
+
+    /// (layers, the directories with an entry in the top level)
+    type Row = (&'static [&'static [&'static str]], &'static [&'static str]);
+
+    #[test]
+    fn an_implied_directory_gets_no_attributes_of_a_deleted_one() {
+        let table: &[Row] = &[
+            // The layer deletes the directory and implies it again, in both orders.
+            (&[&["d/", "d/o"], &[".wh.d", "d/x"]], &["d"]),
+            (&[&["d/", "d/o"], &["d/x", ".wh.d"]], &["d"]),
+            (&[&["d/"], &[".wh.d", "d/x"]], &["d"]),
+            // A file takes the place of the directory, and a directory that of the file.
+            (&[&["d/", "d/o"], &["d", "d/x"]], &["d"]),
+            (&[&["d/"], &["d", "d/x"]], &["d"]),
+            (&[&["o"], &["d", "d/x"]], &["d"]),
+            (&[&["d/"], &["d->o", ".wh.d", "o/x"]], &["o"]),
+            // Another kind of file was there.
+            (&[&["d"], &["d/x"]], &["d"]),
+            (&[&["d"], &[".wh.d", "d/x"]], &["d"]),
+            (&[&["e/", "d->e"], &[".wh.d", "d/x"]], &["d"]),
+            (&[&["e/", "e/o", "d->e"], &[".wh.e", "d/x"]], &["e"]),
+            (&[&["o", "d=>o"], &[".wh.d", "d/x"]], &["d"]),
+            (&[&["o", "d=>o"], &["d/x"]], &["d"]),
+            // Several levels of directories: each that differs has an entry.
+            (
+                &[&["d/", "d/e/", "d/e/o"], &[".wh.d", "d/e/x"]],
+                &["d", "d/e"],
+            ),
+            (
+                &[&["d/", "d/e/", "d/e/o"], &["d/.wh.e", "d/e/x"]],
+                &["d", "d/e"],
+            ),
+            (&[&["d/!", "d/e/"], &[".wh.d", "d/e/x"]], &["d/e"]),
+            (&[&["d/", "d/e/!"], &[".wh.d", "d/e/x"]], &["d"]),
+            (
+                &[&["d/", "d/e"], &[".wh.d", "d/e/f/x"]],
+                &["d", "d/e", "d/e/f"],
+            ),
+            // An opaque directory itself stays, what is in it does not.
+            (
+                &[&["d/", "d/e/", "d/e/o"], &["d/.wh..wh..opq", "d/e/x"]],
+                &["d", "d/e"],
+            ),
+            (
+                &[&["d/", "d/e/"], &[".wh..wh..opq", "d/e/x"]],
+                &["d", "d/e"],
+            ),
+            (
+                &[&["d/", "d/o"], &[".wh.d", "d/.wh..wh..opq", "d/x"]],
+                &["d"],
+            ),
+            // The deletion is in a layer between.
+            (&[&["d/", "d/o"], &[".wh.d"], &["d/x"]], &["d"]),
+            (
+                &[&["d/", "d/o", "q"], &[".wh.d"], &["d/x", ".wh.q"]],
+                &["d"],
+            ),
+            (
+                &[&["d/"], &[".wh.d", "d/x"], &["d/"], &[".wh.d", "d/x"]],
+                &["d"],
+            ),
+            // A directory that the top layer does not change has no entry unless a layer named it.
+            (&[&["d/", "d/o"], &[".wh.d", "d/x"], &["d/y"]], &[]),
+            (
+                &[&["d/", "d/o"], &[".wh.d", "d/x"], &["d/y", "d/.wh.x"]],
+                &[],
+            ),
+            (&[&["d/o"], &["d/x"]], &[]),
+            (&[&["d/o"], &[".wh.d", "d/x"]], &[]),
+            (&[&["d/!", "d/o"], &[".wh.d", "d/x"]], &[]),
+            (&[&["d/e/o"], &["d/.wh.e", "d/e/x"]], &[]),
+            (&[&["d/", "d/o"], &["d/x"]], &["d"]),
+            // The name of a whiteout can't be written for a directory.
+            (&[&[".wh.d/o"], &[".wh.d/x"]], &[]),
+            (&[&["o"], &[".wh.d/x"]], &[]),
+        ];
+        for (members, directories) in table {
+            let layers: Vec<Layer> = members.iter().map(|members| layer(members)).collect();
+            for epoch in [None, Some(100), Some(4), Some(0)] {
+                let layers = match epoch {
+                    None => layers.clone(),
+                    Some(epoch) => clamp(&layers, epoch, &env()).unwrap(),
+                };
+                let levels = levels(&layers);
+                let mut top = levels.last().unwrap().0.blob.open().unwrap();
+                let mut tree = Tree::new(&env());
+                tree.apply(&mut top, Semantics::Aci, &mut Discard, "top")
+                    .unwrap();
+                let is_written = |node: &imgconv_layer::Node<'_>| {
+                    node.kind == EntryKind::Directory && node.named
+                };
+                let written = tree.iter().filter(|(_, node)| is_written(node));
+                let written: Vec<String> = written
+                    .map(|(path, _)| String::from_utf8(path).unwrap())
+                    .collect();
+                assert_eq!(written, *directories, "{members:?}, {epoch:?}");
+                assert_eq!(
+                    rows(&rendered(levels), Semantics::Aci),
+                    rows(&layers, Semantics::Layer),
+                    "{members:?}, {epoch:?}"
+                );
+            }
+        }
     }
 }

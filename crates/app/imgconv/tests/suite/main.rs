@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
+mod annotations;
+mod diff;
 #[cfg(feature = "registry")]
 mod engine;
 mod examples;

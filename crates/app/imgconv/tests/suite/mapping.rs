@@ -45,7 +45,7 @@ fn member(path: &str, kind: EntryKind, body: &[u8]) -> Vec<u8> {
 }
 
 /// Writes an ACI that holds the file `/bin/app`.
-fn write_aci(path: &Path, manifest: &str) {
+pub(crate) fn write_aci(path: &Path, manifest: &str) {
     let mut tar = member("manifest", EntryKind::Regular, manifest.as_bytes());
     tar.extend(member("rootfs", EntryKind::Directory, b""));
     tar.extend(member("rootfs/bin", EntryKind::Directory, b""));

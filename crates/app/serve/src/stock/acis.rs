@@ -188,7 +188,7 @@ impl Acis {
 
 impl Named {
     /// Finds an ACI by the text that stands for its labels. Clients that look for no version ask for `latest`
-    /// (discovery.md, "Simple Discovery"), which is no label of an ACI.
+    /// (discovery.md, "Simple Discovery"), also where the ACI has no version.
     pub fn aci(&self, stem: &str) -> Option<&Arc<Aci>> {
         let latest = || self.acis.get(stem.strip_prefix("latest-")?);
         self.acis.get(stem).or_else(latest)

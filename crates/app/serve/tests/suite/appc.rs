@@ -215,7 +215,7 @@ fn a_server_with_a_key_signs_acis_and_image_tags() {
     let tags = server.get("/aci/example.com/app/imagetags.json").text();
     assert_eq!(
         tags,
-        "{\"labels\":{\"1\":{\"version\":\"1\"},\"latest\":{}}}\n"
+        "{\"labels\":{\"1\":{\"version\":\"1\"},\"latest\":{\"version\":\"latest\"}}}\n"
     );
     to_aci(
         &server,
@@ -231,17 +231,16 @@ fn a_server_with_a_key_signs_acis_and_image_tags() {
         &with("alice.pub.asc"),
     )
     .unwrap_err();
-    // An ACI has no version `latest`, whatever the client asks for.
-    to_aci(
-        &server,
-        "appc:example.com/app:latest",
-        "c.aci",
-        &with("bob.pub.asc"),
-    )
-    .unwrap();
-    let plain = server.get("/aci/example.com/app/linux-amd64.aci");
+    // A client that asks for no version looks for `latest`.
+    for (i, name) in ["example.com/app:latest", "example.com/app"]
+        .iter()
+        .enumerate()
+    {
+        let (from, to) = (format!("appc:{name}"), format!("latest-{i}.aci"));
+        to_aci(&server, &from, &to, &with("bob.pub.asc")).unwrap();
+    }
     let latest = server.get("/aci/example.com/app/latest-linux-amd64.aci");
-    assert!(plain.status == 200 && plain.body == latest.body);
+    assert_eq!(latest.status, 200);
     let fetched = server.get("/pubkeys.gpg").body;
     assert_eq!(fetched, fs::read(keys("bob.pub.asc")).unwrap());
     let first = server

@@ -26,7 +26,7 @@ pub use self::{
     scan::{Batch, scan},
 };
 use self::{
-    arena::{Arena, NONE, number_of},
+    arena::{Arena, Inode, NONE, number_of},
     changes::Changes,
     resolve::Cache,
     windows::Windows,
@@ -150,6 +150,28 @@ impl Tree {
                 self.arena.remove(id);
             }
         }
+    }
+
+    /// Keeps listed paths like [`retain`](Self::retain), and names the listed directories that no layer named, so that
+    /// the tar has their entries: such a directory may take the place of something else in a lower tree, of which it
+    /// must not get the attributes. A directory whose name begins with `.wh.` still has no entry: nothing but such a
+    /// directory can be in its place.
+    pub fn retain_changes(&mut self, paths: &BTreeSet<Vec<u8>>) {
+        for path in paths {
+            let Some(id) = self.arena.find(path) else {
+                continue;
+            };
+            // Only a directory is without a name: no other path leads to its inode.
+            let inode = *self.arena.inode(id);
+            if !inode.named && !self.arena.name(id).starts_with(b".wh.") {
+                let named = Inode {
+                    named: true,
+                    ..inode
+                };
+                self.arena.set_inode(self.arena.inode_id(id), named);
+            }
+        }
+        self.retain(paths);
     }
 
     /// Removes the directories without children that no layer named and that the `lower` tree has too: its attributes

@@ -200,6 +200,35 @@ fn h5a_retain_names_no_directory_that_the_aci_did_not_name() {
 }
 
 #[test]
+fn a_changed_directory_is_written_although_no_layer_named_it() {
+    let layers: &[&[&str]] = &[
+        &["d/!700", "d/o=1", "p/y=1"],
+        &[".wh.d", "d/e/x=2", "p/x=2", ".wh.a/b=3"],
+    ];
+    let mut applied = apply(layers, Semantics::Layer, &env()).unwrap();
+    let tree = Arc::get_mut(&mut applied.tree).unwrap();
+    let changed = [
+        "d", "d/e", "d/e/x", "p/x", ".wh.a", ".wh.a/b", "absent", "absent/x",
+    ];
+    tree.retain_changes(
+        &changed
+            .iter()
+            .map(|path| path.as_bytes().to_vec())
+            .collect(),
+    );
+    // A parent that did not change has no entry, nor has a name that would be read as a whiteout.
+    let expected = ["0 .wh.a/b 3", "5 d/ ", "5 d/e/ ", "0 d/e/x 2", "0 p/x 2"];
+    assert_eq!(listed(&applied.tar(b"")), expected);
+    let lower = apply(&layers[..1], Semantics::Layer, &env()).unwrap();
+    let tars = [lower.tar(b""), applied.tar(b"")];
+    let rendered = apply_tars(&tars, Semantics::Aci, &env()).unwrap();
+    assert_eq!(
+        rendered.text(),
+        ".wh.a/ .wh.a/b=3 d/ d/e/ d/e/x=2 d/o=1 p/ p/x=2 p/y=1"
+    );
+}
+
+#[test]
 fn h5a_directories_that_no_layer_named_are_left_to_the_lower_tree() {
     let mut upper = aci(&[&["a/b/x=1", "c/x=1", "e/x=1", "f/", "g/h/x=1", "g/i=1"]]);
     let kept = ["a", "a/b", "c", "e", "f", "g", "g/h", "g/i"];

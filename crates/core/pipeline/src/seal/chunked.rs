@@ -1,9 +1,7 @@
 //! Layers that get a table of contents.
 
 use imgconv_chunked::{Scheme, encode};
-use imgconv_model::{
-    Algorithm, Code, Compression, Digest, Env, Error, Facts, Layer, Result, SealedLayer, Step,
-};
+use imgconv_model::{Algorithm, Code, Digest, Env, Error, Facts, Layer, Result, SealedLayer, Step};
 use imgconv_stream::{Encoding, Verified};
 
 use super::sealer::Sealer;
@@ -60,10 +58,7 @@ impl Sealer<'_> {
                 size: encoded.size,
                 compression,
                 diff_id: encoded.content,
-                step: match compression {
-                    Compression::Gzip => Step::Rewrite,
-                    _ => Step::Recompress,
-                },
+                step: Step::Recompress,
                 annotations: encoded.annotations,
             })
         };

@@ -8,7 +8,7 @@ use imgconv::{Code, Env, Error, Exported, Locator, Result};
 use crate::{
     documents::ExportedTags,
     options::{Access, Common, Source},
-    screen::{clean, json, print_document},
+    screen::{clean, json, print_document, warn},
 };
 
 const EXAMPLES: &str = "\
@@ -18,12 +18,12 @@ Examples:
 
 /// Print the image tags file of a repository
 ///
-/// Every tag maps to the label `dockerimageid` of its image. If an image has several tags, the tag with
+/// Every tag maps to the label `dockerimageid` of its image, the tag of an ACI to the label `version`. If an image has several tags, the tag with
 /// the most numbers in it holds the label and the other tags are aliases of it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Export {
-    /// Locator of a registry's repository, a layout, or an archive
+    /// Locator of a registry's repository, a layout, an archive, or a folder
     #[arg(value_name = "SRC")]
     source: String,
     /// Image name to export, if the source has several
@@ -48,6 +48,19 @@ impl Export {
         match common.json {
             true => json(&ExportedTags::of(&found))?,
             false => print_document(&only(&found, &names, &source)?.tags.to_bytes())?,
+        }
+        for exported in found.iter().filter(|_| !common.quiet) {
+            for tag in &exported.left_out {
+                let at = match &exported.name {
+                    Some(name) => format!("{name}:{tag}"),
+                    None => tag.clone(),
+                };
+                warn(
+                    "tag-left-out",
+                    &at,
+                    "the tag leads to no image, and the file has tags of images only",
+                );
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
