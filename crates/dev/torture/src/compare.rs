@@ -246,9 +246,6 @@ impl Walk<'_> {
         if kind == Kind::Dir && !name.is_empty() {
             losses.insert("dropped name".to_owned());
         }
-        if to == Family::Aci && !is_copy && name.ends_with(":latest") && !image.untagged {
-            losses.insert("dropped tag".to_owned());
-        }
         self.losses(&losses, report)?;
         let mut found = facts::of(read);
         let count = match (from, &image.rendered) {
@@ -318,9 +315,8 @@ impl Walk<'_> {
             _ => None,
         };
         let untagged = match to {
-            Family::Aci if is_copy => image.untagged,
-            Family::Aci => name.ends_with(":latest"),
-            Family::Oci => image.untagged,
+            // Only an ACI that comes back has no version for `latest`.
+            Family::Aci | Family::Oci => image.untagged,
             Family::Docker | Family::Rootfs => false,
         };
         let before = std::mem::replace(image, Image::of(read));
