@@ -465,7 +465,7 @@ impl Worker<'_> {
 
     /// Returns the journal's record of a job, if all of its files still exist unchanged.
     fn done_before(&self, job: &Job) -> Result<Option<&Done>> {
-        // What an earlier run made with all referrers is not replaced by an image without them.
+        // An image that an earlier run made with all referrers is not replaced by the image without them.
         if !job.unread.is_empty()
             && let Some(done) = self.done_as(job, job.key_of_images.as_ref())?
         {

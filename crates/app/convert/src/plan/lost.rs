@@ -73,7 +73,7 @@ fn repeated(listed: &Child, node: &Node) -> BTreeSet<String> {
 }
 
 /// The fields of the platform in the descriptor of an image that the config of the image says too.
-pub(crate) fn repeated_platform(listed: &Child, image: &ImageNode) -> Vec<String> {
+fn repeated_platform(listed: &Child, image: &ImageNode) -> Vec<String> {
     let (listed, own) = (spec_listed(listed), spec_own(image));
     let mut repeated = Vec::new();
     if listed.os_version == own.os_version {

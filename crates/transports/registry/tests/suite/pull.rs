@@ -125,7 +125,7 @@ fn h10d_a_registry_without_the_referrers_api_is_asked_for_the_fallback_tag() {
         let error = referrers(move || Reply::status(status)).0.unwrap_err();
         assert_eq!(error.code(), Code::Net, "{error}");
     }
-    // What comes after a first page is a page of the same list.
+    // Pages after the first belong to the same list.
     let count = AtomicUsize::new(0);
     let (found, _) = referrers(move || match count.fetch_add(1, Ordering::Relaxed) {
         0 => untyped()
