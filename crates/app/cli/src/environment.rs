@@ -1,6 +1,7 @@
 //! The inputs of the program besides its arguments: environment variables, and facts of this
 //! machine.
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::{
     ffi::OsString,
     io::IsTerminal,
@@ -63,9 +64,10 @@ pub(crate) fn epoch() -> Result<Option<i64>> {
         clippy::disallowed_methods,
         reason = "the command line reads the environment"
     )]
-    let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else {
+    let text = std::env::var("SOURCE_DATE_EPOCH").unwrap_or_default();
+    if text.is_empty() {
         return Ok(None);
-    };
+    }
     text.parse().map(Some).map_err(|_| {
         let message = format!("SOURCE_DATE_EPOCH is `{text}`, not a number of seconds");
         Error::new(Code::Usage, message)
@@ -75,6 +77,12 @@ pub(crate) fn epoch() -> Result<Option<i64>> {
 /// Reads the number of this pod in an Indexed Job of Kubernetes, from 0.
 pub(crate) fn completion_index() -> Option<u64> {
     value("JOB_COMPLETION_INDEX")?.to_str()?.parse().ok()
+}
+
+/// Reads the path of an option that a variable can give. An empty variable is no error: it counts as one that is not
+/// set.
+pub(crate) fn file_of_variable() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// Reads a variable. An empty variable counts as one that is not set.
@@ -135,8 +143,11 @@ fn config() -> Option<PathBuf> {
 /// (containers-auth.json(5)).
 pub(crate) fn auth_files() -> Vec<PathBuf> {
     let podman = |folder: PathBuf| folder.join("containers/auth.json");
+    // `podman login` writes there where there is no such variable, as in a job of cron.
+    let without = || PathBuf::from(format!("/run/containers/{}/auth.json", user()));
+    let running = variable("XDG_RUNTIME_DIR").map(podman);
     [
-        variable("XDG_RUNTIME_DIR").map(podman),
+        Some(running.unwrap_or_else(without)),
         config().map(podman),
         docker_directory().map(|folder| folder.join("config.json")),
     ]

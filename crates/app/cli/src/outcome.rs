@@ -66,15 +66,11 @@ pub(crate) fn reported(
     work: impl FnOnce() -> Result<Outcome>,
 ) -> Result<ExitCode> {
     let report = open_report(writing.report.as_deref(), env)?;
-    let digests = open_digests(writing.digestfile.as_deref(), env)?;
+    let digests = open_digests(writing, env)?;
     let outcome = work()?;
     if let Some(file) = digests {
-        let digests = outcome
-            .images
-            .iter()
-            .filter_map(|image| image.digest.as_ref());
-        let lines: String = digests.map(|digest| format!("{digest}\n")).collect();
-        file.write(lines.as_bytes())?;
+        let images = outcome.images.iter();
+        write_digests(file, images.filter_map(|image| image.digest.as_deref()))?;
     }
     if let Some(report) = report {
         report.write(document(&outcome).as_bytes())?;
@@ -118,9 +114,23 @@ pub(crate) fn open_page(path: &Path, name: &str, env: &Env) -> Result<WholeFile>
 }
 
 /// Opens the file of digests before the work, as [`open_report`] does.
-fn open_digests(path: Option<&Path>, env: &Env) -> Result<Option<WholeFile>> {
+pub(crate) fn open_digests(writing: &Writing, env: &Env) -> Result<Option<WholeFile>> {
     let open = |path| WholeFile::open(path, env).map_err(|error| error.at("`--digestfile`"));
+    let path = writing.digestfile.as_deref();
+    let path = path.filter(|_| !writing.safety.dry_run);
     path.map(open).transpose()
+}
+
+/// Writes the file of `--digestfile`: a digest in each line.
+///
+/// # Errors
+/// If the file can't be written.
+pub(crate) fn write_digests<'a>(
+    file: WholeFile,
+    digests: impl Iterator<Item = &'a str>,
+) -> Result<()> {
+    let lines: String = digests.map(|digest| format!("{digest}\n")).collect();
+    file.write(lines.as_bytes())
 }
 
 /// Prints the losses and the warnings of an image to standard error. Unless all are wanted, those of

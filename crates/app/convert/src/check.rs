@@ -149,16 +149,38 @@ pub(crate) fn refuse_unchangeable(items: &[Item], roots: &[SourceRoot<'_>]) -> R
     if images.any(|image| image.platform.is_some()) {
         return Ok(());
     }
+    let message = format!(
+        "the source has no image whose layers could be changed: {}",
+        described(roots)
+    );
+    Err(Error::new(Code::Unsupported, message).hint("`convert` copies it as it is"))
+}
+
+/// The first roots, each with the reason why it is no image that can be read.
+fn described(roots: &[SourceRoot<'_>]) -> String {
     let what = roots.iter().take(10).map(|root| match &*root.node {
         Node::Opaque { opaque, .. } => format!("{} ({})", root.text, opaque.what),
         Node::Image(_) | Node::Index { .. } => root.text.clone(),
     });
     let what: Vec<String> = what.collect();
-    let message = format!(
-        "the source has no image whose layers could be changed: {}",
-        what.join(", ")
-    );
-    Err(Error::new(Code::Unsupported, message).hint("`convert` copies it as it is"))
+    what.join(", ")
+}
+
+/// The error for roots without an image of the platforms.
+pub fn no_image_of(platforms: &[PlatformSpec], roots: &[SourceRoot<'_>]) -> Error {
+    let there: Vec<String> = roots.iter().flat_map(SourceRoot::platforms).collect();
+    let opaque = |root: &SourceRoot<'_>| matches!(&*root.node, Node::Opaque { .. });
+    match there.is_empty() && roots.iter().any(opaque) {
+        true => {
+            let message = format!(
+                "the place has no image that can be read: {}",
+                described(roots)
+            );
+            Error::new(Code::Unsupported, message)
+                .hint("`convert` to `oci:DIR` copies everything as it is")
+        }
+        false => no_image(platforms, there),
+    }
 }
 
 /// The error for platforms without an image, or for a source without images.

@@ -9,8 +9,8 @@ use imgconv_fs::is_there;
 use imgconv_layout::INDEX_FILE;
 use imgconv_locate::locator::{Locator, Reference};
 use imgconv_model::{
-    Algorithm, BundleSink, Document, Env, Outcome as LossKind, Publication, Report, Result, Shape,
-    TopLevel, quote_path,
+    Algorithm, BundleSink, Document, Env, Notes, Outcome as LossKind, Publication, Report, Result,
+    Shape, TopLevel, quote_path,
 };
 use imgconv_pipeline::write_document;
 use imgconv_tags::ImageTags;
@@ -167,6 +167,16 @@ pub fn tell_removed(items: &mut [Item], places: &[String], before: &BTreeSet<Pat
         if let Some(image) = item.images.first_mut() {
             image.add_report(report);
         }
+    }
+}
+
+/// Reports the warnings of the destination, which found them while it took over the images.
+pub(crate) fn tell_last(items: &mut [Item], notes: &Notes) {
+    let mut report = notes.take();
+    // The plan knows the losses.
+    report.losses.clear();
+    if let Some(image) = items.iter_mut().find_map(|item| item.images.first_mut()) {
+        image.add_report(report);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{ops::Range, path::Path};
 
 use imgconv_locate::locator::Locator;
-use imgconv_model::{Child, Env, Phase, Report, Result};
+use imgconv_model::{Child, Env, FormatId, Notes, Phase, Report, Result};
 use imgconv_pipeline::Sealer;
 use imgconv_stream::Pool;
 
@@ -73,15 +73,18 @@ pub fn convert(
     let options = &options;
     let mut unread = lose(&unread, &roots, options)?;
     unread.merge(left);
+    platforms::warn_missing(&options.platforms, &roots, &mut unread);
     let target = target(destination, &roots)?;
     check::image_tags(target, destination, options)?;
     let writes = destination.transport.place().writes;
     options.check_sharing(writes.is_some_and(|writes| writes.shares_blobs))?;
     let request = Request::new(target, destination, options, env)?;
     check::missing(target, options)?;
-    if !target.is_stream() {
-        dependencies::render(&mut roots, options, env)?;
+    // Of all formats, only an ACI can hold dependencies and a path whitelist.
+    if target.id() != FormatId::ACI {
+        dependencies::render(&mut roots, options, target.is_stream(), env)?;
     }
+    choose::names::keep_one_name(&mut roots, destination, &request, &mut unread);
     choose::names::check_naming(&roots, destination, options)?;
 
     choose::names::check_several(destination, &request)?;
@@ -105,7 +108,8 @@ pub fn convert(
     }
 
     // Write.
-    let mut sink = commit::create(destination, options, env)?;
+    let notes = Notes::default();
+    let mut sink = commit::create(destination, options, &env.with_notes(&notes))?;
     sink.set_top_level(top_level);
     for source in &opened {
         sink.comes_from(&source.text);
@@ -131,6 +135,7 @@ pub fn convert(
     let signatures = commit::signatures(&items, destination);
     let places = sink.finish(&mut publications)?;
     commit::tell_removed(&mut items, &places, &signatures);
+    commit::tell_last(&mut items, &notes);
     commit::note_digests(&mut items, &publications);
     Ok(commit::outcome(items, tags, destination, &places))
 }

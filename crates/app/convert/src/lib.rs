@@ -23,7 +23,7 @@ pub use self::{
         descriptors,
         output::{Assembled, Item},
     },
-    check::{no_image, not_held, refuse_losses, refuse_same_place, some_of},
+    check::{no_image, no_image_of, not_held, refuse_losses, refuse_same_place, some_of},
     commit::{name_roots, note_digests, room, signatures, tell_removed},
     document::{DOCUMENT_VERSION, Document},
 };

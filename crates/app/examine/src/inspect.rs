@@ -1,6 +1,9 @@
 //! The description of an image, as data: for people, and for `--json`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use imgconv_format_docker_v2s1::SIGNED;
 use imgconv_model::{
@@ -258,7 +261,10 @@ fn note(found: &mut [Inspection], subject: &Digest, record: ReversalInspection) 
 /// If the document can't be read, or the locator means several entries.
 pub fn raw(locator: &Locator, env: &Env) -> Result<Vec<u8>> {
     let source = Source::open(locator, env)?;
-    let nodes = source.decode(env)?;
+    let mut nodes = source.decode(env)?;
+    // Two names of one image are one image.
+    let mut known = BTreeSet::new();
+    nodes.retain(|(_, node)| known.insert(Arc::as_ptr(node)));
     let [(entry, node)] = &nodes[..] else {
         return Err(not_one(nodes.len(), locator).hint("add a REF: `imgconv ls` lists them"));
     };

@@ -12,7 +12,7 @@ use imgconv_convert::{
         dependencies,
         platforms::{chosen, nearest},
     },
-    no_image,
+    no_image_of,
     options::Options,
     read::{
         carried::restore,
@@ -63,7 +63,7 @@ pub(crate) fn pick(
         }
     }
     options.platforms = nearest(platforms, &roots);
-    dependencies::render(&mut roots, &options, env)?;
+    dependencies::render(&mut roots, &options, true, env)?;
     let mut left_out = Report::default();
     let mut found: Vec<(String, &ImageNode, PlatformSpec)> = Vec::new();
     let mut images_found = BTreeSet::new();
@@ -75,10 +75,7 @@ pub(crate) fn pick(
         }
     }
     match &found[..] {
-        [] => {
-            let there: Vec<String> = roots.iter().flat_map(SourceRoot::platforms).collect();
-            Err(no_image(platforms, there).at(locator.to_string()))
-        }
+        [] => Err(no_image_of(platforms, &roots).at(locator.to_string())),
         [(text, node, spec)] => {
             let mut node = ImageNode::clone(node);
             node.image.platform = spec.platform.clone();

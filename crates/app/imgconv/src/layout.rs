@@ -52,7 +52,7 @@ pub struct Tagged {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MovedFrom {
-    /// The names that the image's descriptor had.
+    /// The names that the image's descriptor lost.
     pub names: Vec<String>,
     /// The image.
     pub digest: String,

@@ -10,7 +10,7 @@ use imgconv_file::{FileBundle, from_pipe};
 use imgconv_format_aci::Manifest;
 use imgconv_model::{
     Blob, Bundle, Code, Document, Env, Error, Extras, Facts, Fetched, Place, Reader, Result, Root,
-    RootEntry, Shape, quote,
+    RootEntry, Shape, Signature, quote,
 };
 use imgconv_openpgp::Verified;
 use imgconv_stream::Cancellable;
@@ -215,24 +215,45 @@ impl Bundle for FetchedArchive {
 /// ACI is verified if there is a signature beside it and the user named trusted keys.
 ///
 /// # Errors
-/// [`Code::Denied`] if a fetched ACI has no signature, and the errors of
-/// [`imgconv_openpgp::check`].
+/// As [`signature_to_check`] and [`check_signature`].
 pub fn verify(bundle: &dyn Bundle, blob: &Blob, name: &str, env: &Env) -> Result<Verified> {
+    match signature_to_check(bundle, name, env)? {
+        Some(signature) => check_signature(&signature, blob, name, env),
+        None => Ok(Verified::default()),
+    }
+}
+
+/// Returns the signature that the ACI of a place must fit; `None` if its signature is not verified.
+///
+/// # Errors
+/// [`Code::Denied`] if a fetched ACI has no signature.
+pub fn signature_to_check(bundle: &dyn Bundle, name: &str, env: &Env) -> Result<Option<Signature>> {
     let network = &env.network;
     let was_fetched = bundle.fetched().is_some();
     if network.insecure_image || !was_fetched && network.keyrings.is_empty() {
-        return Ok(Verified::default());
+        return Ok(None);
     }
-    let Some(signature) = bundle.signature(&env.limits)? else {
-        if !was_fetched {
-            return Ok(Verified::default());
-        }
+    let signature = bundle.signature(&env.limits)?;
+    if was_fetched && signature.is_none() {
         let message = format!("{} has no signature", quote(name));
         return Err(Error::new(Code::Denied, message)
             .hint("`--insecure-image` accepts the image without a signature"));
-    };
+    }
+    Ok(signature)
+}
+
+/// Verifies the signature of the bytes of an ACI called `name`.
+///
+/// # Errors
+/// The errors of [`imgconv_openpgp::check`].
+pub fn check_signature(
+    signature: &Signature,
+    blob: &Blob,
+    name: &str,
+    env: &Env,
+) -> Result<Verified> {
     let data = || -> Result<Reader> { Ok(Box::new(Cancellable::new(blob.open()?, env))) };
-    imgconv_openpgp::check(&signature, name, &data, env)
+    imgconv_openpgp::check(signature, name, &data, env)
 }
 
 /// Compares an ACI with the requested name and labels (appc spec, discovery.md, "Validation").

@@ -53,11 +53,14 @@ pub fn select(entries: Vec<RootEntry>, reference: Option<&Reference>) -> Result<
     }
 }
 
-/// Finds entries by their exact text; else by a full reference; else by a tag.
+/// Finds entries by their exact text or name; else by a full reference; else by a tag.
 pub fn by_name<'a>(entries: &'a [RootEntry], text: &str) -> Vec<&'a RootEntry> {
     let exact: Vec<&RootEntry> = entries
         .iter()
-        .filter(|entry| entry.texts.iter().any(|known| known == text))
+        .filter(|entry| {
+            let name = entry.name.as_ref().map(Name::to_string);
+            name.iter().chain(&entry.texts).any(|known| known == text)
+        })
         .collect();
     if !exact.is_empty() {
         return exact;
@@ -88,7 +91,8 @@ pub fn by_name<'a>(entries: &'a [RootEntry], text: &str) -> Vec<&'a RootEntry> {
 /// has to be the image's, or be part of the name too.
 fn fits(name: &Name, wanted: &Name, entry: &RootEntry) -> bool {
     let Some(digest) = wanted.digest else {
-        return name.repository.is_some() && name.qualified() == wanted.qualified();
+        // An ACI can have a name that no reference holds; lists show it as a reference.
+        return name.repository.is_some() && name.as_referred().qualified() == wanted.qualified();
     };
     name.repository == wanted.repository
         && (wanted.tag.is_none() || wanted.tag == name.tag)

@@ -12,7 +12,7 @@
 //! (`work.rs`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::{
@@ -54,6 +54,8 @@ pub(crate) struct Journal {
     file: Mutex<File>,
     layers: Mutex<BTreeMap<String, SealedLayer>>,
     images: BTreeMap<String, Done>,
+    /// The paths below the destination of files that a run was about to write.
+    begun: BTreeSet<String>,
     /// The number of damaged lines; nothing relies on them.
     pub(crate) damaged: usize,
     /// The number of lines of each other version; nothing relies on them.
@@ -323,6 +325,8 @@ enum Line<T, L> {
     Image(String, T),
     /// The record of a layer.
     Layer(String, L),
+    /// The path below the destination of a file that is about to be written.
+    File(String),
 }
 
 impl Journal {
@@ -371,6 +375,7 @@ impl Journal {
             file: Mutex::new(file),
             layers: Mutex::default(),
             images: BTreeMap::new(),
+            begun: BTreeSet::new(),
             damaged: 0,
             others: BTreeMap::new(),
         };
@@ -425,6 +430,9 @@ impl Journal {
         match said {
             Some(Line::Image(key, done)) => {
                 self.images.insert(key, done);
+            }
+            Some(Line::File(path)) => {
+                self.begun.insert(path);
             }
             Some(Line::Layer(key, layer)) => {
                 let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -495,6 +503,23 @@ impl Journal {
     /// If the line can't be made durable.
     pub(crate) fn note_image(&self, key: &str, done: &Done) -> Result<()> {
         self.append(&Line::<&Done, ()>::Image(key.to_owned(), done))
+    }
+
+    /// Returns the paths below the destination of all files that earlier runs wrote, or were about to write
+    /// when they were killed.
+    pub(crate) fn own_files(&self) -> impl Iterator<Item = &str> {
+        let files = self.images.values().flat_map(|done| &done.files);
+        let written = files.map(|file| &*file.path);
+        written.chain(self.begun.iter().map(|path| &**path))
+    }
+
+    /// Records that a file is about to be written where no file is, so that a run after a kill may replace the
+    /// file.
+    ///
+    /// # Errors
+    /// If the line can't be made durable.
+    pub(crate) fn note_file(&self, path: &str) -> Result<()> {
+        self.append(&Line::<(), ()>::File(path.to_owned()))
     }
 
     fn append(&self, line: &impl Serialize) -> Result<()> {

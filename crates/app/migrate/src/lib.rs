@@ -128,12 +128,16 @@ pub fn migrate(
         false => begin(&target, &plan, &jobs, options, env)?,
     };
     let warnings = journal.as_ref().map(told).unwrap_or_default();
-    // Files of a migration are its own: a killed run may have written them without a record in the
-    // journal.
+    // A migration replaces its own files, and no others. The ACIs of a site lie in a directory of the migration.
+    let own_files = match (&journal, target.root()) {
+        (Some(journal), Some(root)) => journal.own_files().map(|path| root.join(path)).collect(),
+        _ => Default::default(),
+    };
     let env = &Env {
         jobs: jobs_within_limit(env.jobs),
         places: PlaceOptions {
-            keep_files: env.places.keep_files && !began,
+            keep_files: env.places.keep_files && !(began && options.site.is_some()),
+            own_files: Arc::new(own_files),
             ..env.places.clone()
         },
         ..env.clone()

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -14,8 +14,8 @@ use std::{
 
 use imgconv_fs::jobs_within_limit;
 use imgconv_model::{
-    BundleSink, Child, Code, Digest, Env, Error, Event, Format, Phase, Publication, Report, Result,
-    TopLevel,
+    BundleSink, Child, Code, Digest, Env, Error, Event, Format, FormatId, Phase, Publication,
+    Report, Result, TopLevel,
 };
 use imgconv_pipeline::{Done as Layers, Sealer};
 use imgconv_stream::Pool;
@@ -301,7 +301,7 @@ impl Worker<'_> {
         };
         let env = &self.lanes().for_image(&job.name);
         let request = Request::new(target, &locator, &options, env)?;
-        if !target.is_stream() {
+        if target.id() != FormatId::ACI {
             let store = &*self.source.bundle;
             dependencies::render_in_store(&mut roots, store, candidates, &options, env)?;
         }
@@ -393,6 +393,7 @@ impl Worker<'_> {
                 self.files(job, &written.stored)?
             }
             Opened::Own(sink) => {
+                self.announce(locator, &publications)?;
                 let before = signatures(&items, locator);
                 let places = sink.finish(&mut publications)?;
                 tell_removed(&mut items, &places, &before);
@@ -421,6 +422,32 @@ impl Worker<'_> {
             }
         }
         Ok(self.finished(i, Status::Done, &done, publications, outcomes))
+    }
+
+    /// Records the files of a job in the journal before they are written, unless they are recorded or stand there.
+    fn announce(&self, locator: &Locator, publications: &[Publication]) -> Result<()> {
+        let (Some(journal), Some(root)) = (&self.journal, self.destination.root()) else {
+            return Ok(());
+        };
+        let place = Path::new(&locator.location);
+        let paths: Vec<PathBuf> = match self.destination.kind {
+            Kind::Archives => vec![place.to_owned()],
+            Kind::Acis => {
+                let names = publications.iter().filter_map(|one| one.file_name.as_ref());
+                names.map(|name| place.join(name)).collect()
+            }
+            Kind::Site | Kind::Layout | Kind::Layouts | Kind::Registry | Kind::Engine => Vec::new(),
+        };
+        for path in paths {
+            let below = path.strip_prefix(root).ok().and_then(Path::to_str);
+            if let Some(below) = below
+                && self.env.places.keeps(&path)
+                && !imgconv_fs::is_there(&path)?
+            {
+                journal.note_file(below)?;
+            }
+        }
+        Ok(())
     }
 
     /// The result of a job whose images are at the destination. Records the publications, which become

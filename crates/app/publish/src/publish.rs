@@ -75,13 +75,14 @@ pub fn publish(
     dependencies::check(&options.conversion.deps)?;
     refuse_same_place(sources, directory)?;
     let host = options.conversion.host.as_deref();
+    let changes = asks_for_changes(&options.conversion);
     let mut given = Vec::new();
     let mut renamed = Vec::new();
     let mut others = Vec::new();
     let mut kept = Vec::new();
     for locator in sources {
         let (acis, all) = Given::open(locator, env)?;
-        if all && !acis.iter().any(|aci| aci.is_elsewhere(host)) {
+        if all && !changes && !acis.iter().any(|aci| aci.is_elsewhere(host)) {
             given.extend(acis);
             continue;
         }
@@ -135,6 +136,14 @@ pub fn publish(
     outcome.append(converted);
     publisher.publish(&acis, &mut outcome)?;
     Ok(outcome)
+}
+
+/// Says whether options ask for other ACIs than the given ones, or for some of them. Then a conversion chooses and
+/// writes the ACIs.
+fn asks_for_changes(options: &Options) -> bool {
+    let of_images = options.name.is_some() || !options.platforms.is_empty();
+    let of_tags = options.image_tags || options.record.is_some();
+    of_images || of_tags || options.layers != Options::default().layers
 }
 
 /// An ACI that is a complete file on the file system of a site.

@@ -98,7 +98,7 @@ impl Snapshots {
             limits: *limits,
             what: format!("snapshot {id} of the layer {chain_id}"),
         };
-        folder.report_sockets(notes);
+        folder.report_left_out(notes);
         Ok(Some(Blob {
             facts: Facts::default(),
             bytes: Arc::new(folder),

@@ -41,7 +41,7 @@ pub fn create(rest: &str, env: &Env) -> Result<Box<dyn BundleSink>> {
         path => place(path)?,
     };
     if let Place::File(path) = &place
-        && env.places.keep_files
+        && env.places.keeps(path)
     {
         return Err(Error::exists(quote_path(path)));
     }
@@ -232,7 +232,7 @@ impl FileSink {
             }
             refuse_odd(path)?;
             let digest = &publication.root.digest;
-            let keep = self.env.places.keep_files && !is_added_to(publication);
+            let keep = self.env.places.keeps(path) && !is_added_to(publication);
             if keep && is_there(path)? {
                 // A file with the same image need not be replaced.
                 if self.is_there(digest, path)? {
@@ -301,7 +301,7 @@ impl FileSink {
             {
                 continue;
             }
-            let keep = self.env.places.keep_files && !is_added_to(publication);
+            let keep = self.env.places.keeps(path) && !is_added_to(publication);
             if keep && !there {
                 let message =
                     "there is a signature of another file, which would stand beside the new file";

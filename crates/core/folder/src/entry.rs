@@ -97,7 +97,20 @@ impl Found {
         entry.pax = self
             .attributes(marks)
             .map_err(|error| error.at(place(path)))?;
+        if marks == Marks::None {
+            noted_owner(&mut entry);
+        }
         Ok(entry)
+    }
+
+    /// Returns the names of the extended attributes of a file of a root file system that are left out, without the
+    /// label of SELinux, which belongs to the machine.
+    pub(crate) fn left_out(&self) -> Result<Vec<Vec<u8>>> {
+        let names = self.attribute_names()?;
+        let others = names.split(|byte| *byte == 0).filter(|name| {
+            !name.is_empty() && *name != b"security.selinux" && !belongs(name, Marks::None)
+        });
+        Ok(others.map(<[u8]>::to_vec).collect())
     }
 
     /// Applies the owner and the mode that an engine without privileges noted instead of setting them:
@@ -146,17 +159,8 @@ impl Found {
     /// Returns the extended attributes that belong to an image, as PAX records in the order of
     /// their names.
     fn attributes(&self, marks: Marks) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        // Most files have no attributes, and the query costs less than a buffer.
-        if rustix::fs::listxattr_query(self.by_descriptor()) == Ok(0) {
-            return Ok(Vec::new());
-        }
-        let mut list = vec![0; XATTR_MAX];
-        let count = match rustix::fs::listxattr(self.by_descriptor(), &mut list[..]) {
-            Ok(count) => count,
-            Err(Errno::OPNOTSUPP | Errno::PERM) => return Ok(Vec::new()),
-            Err(error) => return Err(Error::from_io(error.into())),
-        };
-        let mut names: Vec<&[u8]> = list[..count]
+        let list = self.attribute_names()?;
+        let mut names: Vec<&[u8]> = list
             .split(|byte| *byte == 0)
             .filter(|name| belongs(name, marks))
             .collect();
@@ -168,6 +172,23 @@ impl Found {
             }
         }
         Ok(records)
+    }
+
+    /// Returns the names of all extended attributes, with a zero byte after each.
+    fn attribute_names(&self) -> Result<Vec<u8>> {
+        // Most files have no attributes, and the query costs less than a buffer.
+        if rustix::fs::listxattr_query(self.by_descriptor()) == Ok(0) {
+            return Ok(Vec::new());
+        }
+        let mut list = vec![0; XATTR_MAX];
+        match rustix::fs::listxattr(self.by_descriptor(), &mut list[..]) {
+            Ok(count) => {
+                list.truncate(count);
+                Ok(list)
+            }
+            Err(Errno::OPNOTSUPP | Errno::PERM) => Ok(Vec::new()),
+            Err(error) => Err(Error::from_io(error.into())),
+        }
     }
 
     fn xattr(&self, name: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -187,6 +208,54 @@ impl Found {
     fn by_descriptor(&self) -> String {
         path_of(&self.descriptor)
     }
+}
+
+/// The record with the owner that an extraction without privileges noted (rootlesscontainers.proto of
+/// rootless-containers).
+const OWNER: &[u8] = b"SCHILY.xattr.user.rootlesscontainers";
+
+/// Gives an entry the owner that its attribute notes; the attribute is no content then. A malformed note stays an
+/// attribute.
+fn noted_owner(entry: &mut Entry) {
+    let Some(at) = entry.pax.iter().position(|(key, _)| key == OWNER) else {
+        return;
+    };
+    let Some((uid, gid)) = read_owner(&entry.pax[at].1) else {
+        return;
+    };
+    entry.pax.remove(at);
+    // The largest number means that the owner was not to change.
+    entry.uid = if uid == u32::MAX { entry.uid } else { uid };
+    entry.gid = if gid == u32::MAX { entry.gid } else { gid };
+}
+
+/// Reads a protobuf message with the user in field 1 and the group in field 2, both `uint32`; a field that is absent
+/// is 0.
+fn read_owner(mut bytes: &[u8]) -> Option<(u32, u32)> {
+    let (mut uid, mut gid) = (0, 0);
+    while let Some((tag, mut rest)) = bytes.split_first() {
+        let field = match tag {
+            0x08 => &mut uid,
+            0x10 => &mut gid,
+            _ => return None,
+        };
+        let (mut value, mut shift) = (0_u64, 0);
+        loop {
+            let (byte, more) = rest.split_first()?;
+            rest = more;
+            value |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+            if shift > 28 {
+                return None;
+            }
+        }
+        *field = u32::try_from(value).ok()?;
+        bytes = rest;
+    }
+    Some((uid, gid))
 }
 
 /// Returns true if an extended attribute belongs to an image.

@@ -2,11 +2,12 @@
 //!
 //! Members are sorted, a directory before its children; headers are those of `imgconv_tar::head`. A
 //! file with several links is a member once, followed by hard links to it. Sockets are left out, as
-//! in every engine; [`Folder::report_sockets`] reports them.
+//! in every engine; [`Folder::report_left_out`] reports them.
 //!
 //! - Owners, permissions, times, device numbers and extended attributes are those of the file
 //!   system. Of the extended attributes only `security.capability` and those of the namespace
-//!   `user.` that no graph driver set belong to an image.
+//!   `user.` that no graph driver set belong to an image. `user.rootlesscontainers` of a root file system is the
+//!   owner that an extraction without privileges noted instead of setting the owner.
 //! - [`Marks`] defines how the folder marks deleted files of a lower layer.
 //! - A folder that is the whole tree down to a layer is compared with the tree below
 //!   ([`Folder::below`]). Two files are the same if all attributes and, unless they are one file of the
@@ -20,7 +21,7 @@
 
 mod entry;
 mod folder;
-mod sockets;
+mod left_out;
 mod walk;
 
 use imgconv_model::{Open, Reader, Result};

@@ -13,11 +13,11 @@ use crate::{
 /// The effect of a new name on the image that had the name before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
-    /// The names of the image's descriptor.
+    /// The names that the image's descriptor lost.
     pub names: Vec<String>,
     /// The image.
     pub digest: Digest,
-    /// True if the image has no other descriptor; then this descriptor stays, without a name.
+    /// True if the image has no other descriptor and no other name; then this descriptor stays, without a name.
     pub kept: bool,
 }
 
@@ -32,15 +32,16 @@ impl Index {
     }
 
     /// Gives an image a name: its descriptor replaces the descriptor that had the name, else it
-    /// goes to the end. An image that had the name loses it; its last descriptor stays, without a
-    /// name.
+    /// goes to the end. An image that had the name loses it; its descriptor stays if it has another
+    /// name, and so does the image's last descriptor, without a name. An image that has the text of the
+    /// new name beside a full name keeps both.
     ///
     /// # Errors
     /// [`Code::BadJson`](imgconv_model::Code::BadJson) if a descriptor's own text is malformed, and
     /// the error of an unreadable item that has the name.
     pub fn give(&mut self, new: Listed, limits: &Limits) -> Result<Vec<Moved>> {
         let mut moved = Vec::new();
-        let mut place = None;
+        let (mut place, mut there) = (None, false);
         let mut left: BTreeMap<Digest, usize> = BTreeMap::new();
         for item in &self.items {
             if let Some(digest) = item.digest() {
@@ -59,38 +60,41 @@ impl Index {
                 }
             };
             let digest = same.child.digest;
+            let rest = same.names.after(&new.names);
+            let is_new = digest != new.child.digest;
+            if !rest.is_empty() && !is_new {
+                there = true;
+                self.items.push(item);
+                continue;
+            }
             let count = left.entry(digest).or_default();
-            *count -= 1;
-            let kept = digest != new.child.digest && *count == 0;
-            if digest != new.child.digest {
-                let names = same.names.texts();
+            *count -= usize::from(rest.is_empty());
+            let kept = is_new && *count == 0;
+            if is_new {
+                let names = same.names.lost(&rest);
                 moved.push(Moved {
                     names,
                     digest,
                     kept,
                 });
             }
-            if kept {
-                self.items.push(Item::Listed(unnamed(same, limits)?));
+            if kept || !rest.is_empty() {
+                self.items.push(Item::Listed(renamed(same, &rest, limits)?));
             } else {
                 place.get_or_insert(self.items.len());
             }
         }
-        let place = place.unwrap_or(self.items.len());
-        self.items.insert(place, Item::Listed(new));
+        if !there {
+            let place = place.unwrap_or(self.items.len());
+            self.items.insert(place, Item::Listed(new));
+        }
         Ok(moved)
     }
 }
 
-/// The same descriptor without names.
-fn unnamed(listed: &Listed, limits: &Limits) -> Result<Listed> {
-    let publication = Publication {
-        root: listed.child.clone(),
-        name: None,
-        reference: None,
-        file_name: None,
-    };
-    describe(&publication, &Names::default(), limits)
+/// The same descriptor with other names.
+pub(crate) fn renamed(listed: &Listed, names: &Names, limits: &Limits) -> Result<Listed> {
+    describe(&Publication::of(listed.child.clone()), names, limits)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use imgconv_json::{Map, Object, Value, canonical, folds_to};
 use imgconv_manifest::{
-    INDEX_FIELDS, descriptor_without_data, embedded,
+    INDEX_FIELDS, descriptor_without_data, embedded, is_of_bytes,
     media_type::{DOCKER_LIST, OCI_INDEX, REVERSALS},
 };
 use imgconv_model::{
@@ -30,8 +30,6 @@ pub const MARKER: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// The properties that every index has. All others are the top-level properties of one index.
 const OWN_FIELDS: &[&str] = &["schemaVersion", "mediaType", "manifests"];
-/// The properties of a descriptor that are valid for its bytes only.
-const OF_BYTES: &[&str] = &["urls", "data"];
 /// Properties of image manifests: a reader that looks for them would read an index as a manifest.
 const FOREIGN: &[&str] = &["config", "fsLayers", "history", "layers"];
 
@@ -408,12 +406,6 @@ pub fn details(child: &Child, limits: &Limits) -> Result<Vec<String>> {
         found.extend(more(&platform, "platform.", &known));
     }
     Ok(found)
-}
-
-/// Returns true if a field of [`details`] is valid for the bytes of the descriptor only, so that it
-/// is dropped when the bytes are written anew.
-pub fn is_of_bytes(field: &str) -> bool {
-    OF_BYTES.contains(&field)
 }
 
 /// Makes the descriptor of a publication: the root's own, with the names in its annotations.

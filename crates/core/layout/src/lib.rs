@@ -14,7 +14,7 @@ mod naming;
 pub use edit::Moved;
 pub use index::{
     INDEX_FILE, Index, Item, Listed, MARKER, MARKER_FILE, Unreadable, address, check_marker,
-    describe, details, is_of_bytes, is_platform,
+    describe, details, is_platform,
 };
-pub use merge::Taken;
+pub use merge::{Merged, Taken};
 pub use naming::{Names, RefName, is_name};

@@ -4,19 +4,32 @@
 use std::{collections::BTreeMap, fmt};
 
 use imgconv_manifest::is_listed_record;
-use imgconv_model::{Child, Digest};
+use imgconv_model::{Child, Digest, Limits, Result};
 
 use crate::{
+    edit::{Moved, renamed},
     index::{Index, Item, Listed, annotate},
     naming::Names,
 };
 
+/// The effect of a merge.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// True if the index is another one now.
+    pub changed: bool,
+    /// The images that lost a name to other images. One whose descriptor had only this name is no longer listed by it.
+    pub moved: Vec<Moved>,
+}
+
 impl Index {
-    /// Merges descriptors: one whose name is in the index replaces the old descriptor, others go to
-    /// the end. All other items stay. Returns true if the index changed. The time is linear in
-    /// both.
-    pub fn merge(&mut self, published: &[Listed]) -> bool {
-        let mut changed = false;
+    /// Merges descriptors: one whose full name is in the index replaces the old descriptor, others go to
+    /// the end. A descriptor that has only the text of a new name loses this text, and stays. All other
+    /// items stay. The time is linear in both.
+    ///
+    /// # Errors
+    /// [`Code::BadJson`](imgconv_model::Code::BadJson) if the text of a descriptor is malformed.
+    pub fn merge(&mut self, published: &[Listed], limits: &Limits) -> Result<Merged> {
+        let mut merged = Merged::default();
         let old = std::mem::take(&mut self.items);
         let mut named = ByName::default();
         let mut unnamed: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
@@ -41,29 +54,67 @@ impl Index {
                 let item = items[*at].as_ref();
                 item.is_some_and(|item| !is_named || item.names().same(&new.names))
             });
-            let Some((&first, others)) = same.split_first() else {
+            let mut there = false;
+            let mut replaced = Vec::new();
+            for at in same {
+                let Some(Item::Listed(old)) = &mut items[at] else {
+                    replaced.push(at);
+                    continue;
+                };
+                let is_new = old.child.digest != new.child.digest;
+                let rest = old.names.after(&new.names);
+                let shares_text = is_named && old.names.full() != new.names.full();
+                if is_new && is_named {
+                    merged.moved.push(Moved {
+                        names: old.names.lost(&rest),
+                        digest: old.child.digest,
+                        kept: shares_text && rest.is_empty(),
+                    });
+                }
+                if is_new && shares_text {
+                    *old = renamed(old, &rest, limits)?;
+                    merged.changed = true;
+                    if rest.is_empty() {
+                        unnamed.entry(old.child.digest).or_default().push(at);
+                    }
+                } else if !is_new && shares_text && !rest.is_empty() {
+                    merged.changed |= annotate(&mut old.child, &new.child);
+                    named.add(&old.names, at);
+                    there = true;
+                } else {
+                    replaced.push(at);
+                }
+            }
+            if there {
+                for at in replaced {
+                    items[at] = None;
+                    merged.changed = true;
+                }
+                continue;
+            }
+            let Some((&first, others)) = replaced.split_first() else {
                 let at = items.len();
                 match is_named {
                     true => named.add(&new.names, at),
                     false => unnamed.entry(new.child.digest).or_default().push(at),
                 }
                 items.push(Some(Item::Listed(new.clone())));
-                changed = true;
+                merged.changed = true;
                 continue;
             };
             for at in others {
                 items[*at] = None;
-                changed = true;
+                merged.changed = true;
             }
             match &mut items[first] {
                 Some(Item::Listed(old))
                     if old.child.digest == new.child.digest && old.names.same_texts(&new.names) =>
                 {
-                    changed |= annotate(&mut old.child, &new.child);
+                    merged.changed |= annotate(&mut old.child, &new.child);
                 }
                 place => {
                     *place = Some(Item::Listed(new.clone()));
-                    changed = true;
+                    merged.changed = true;
                 }
             }
             match is_named {
@@ -72,7 +123,7 @@ impl Index {
             }
         }
         self.items = items.into_iter().flatten().collect();
-        changed
+        Ok(merged)
     }
 }
 

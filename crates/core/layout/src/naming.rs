@@ -140,8 +140,9 @@ impl Names {
         };
         Ok(Self {
             reference,
+            // A reader finds the written name, which can be another one than the image's (`1.0+a` is `1.0_a`).
+            name: name.map(|name| name.as_referred()),
             containerd: full,
-            name,
         })
     }
 
@@ -152,6 +153,27 @@ impl Names {
             (Some(one), Some(other)) => one == other,
             _ => self.reference.is_some() && self.reference == other.reference,
         }
+    }
+
+    /// Returns the names that are left when another image gets a name that is the same: none of a full name, and
+    /// containerd's name where only the texts are the same.
+    pub(crate) fn after(&self, new: &Self) -> Self {
+        if self.full().is_some() && self.full() == new.full() {
+            return Self::default();
+        }
+        let full = self.containerd.as_deref();
+        Self {
+            reference: None,
+            name: full.and_then(|text| Name::parse_reference(text).ok()),
+            containerd: self.containerd.clone(),
+        }
+    }
+
+    /// Returns the texts that are not in `rest`.
+    pub(crate) fn lost(&self, rest: &Self) -> Vec<String> {
+        let (mut texts, rest) = (self.texts(), rest.texts());
+        texts.retain(|text| !rest.contains(text));
+        texts
     }
 
     /// Returns the full name, with the tag that docker assumes.

@@ -11,7 +11,7 @@ use imgconv_model::{
 
 use crate::{
     docker_config,
-    family::{CONFIG_FORMATS, Family},
+    family::{CONFIG_FORMATS, Family, is_of_config},
 };
 
 /// The path of a field, and its JSON text.
@@ -115,7 +115,7 @@ fn divide(
         let of_manifest = path.starts_with("manifest.");
         if *format == family.id && of_manifest {
             manifest.insert(path.clone(), raw.clone());
-        } else if CONFIG_FORMATS.contains(format) && !of_manifest {
+        } else if is_of_config(*format, path) {
             match config.entry(path.clone()) {
                 btree_map::Entry::Vacant(entry) => {
                     entry.insert(raw.clone());
@@ -196,19 +196,11 @@ fn write_config(
 /// Assumes a platform for parts that a config of another format does not have: a conversion is not
 /// a copy (decision 8, robustness C11c).
 fn complete(platform: &mut Platform, host: &Platform, report: &mut Report) {
-    if !platform.os.is_empty() && !platform.architecture.is_empty() {
+    if platform.is_complete() {
         return;
     }
-    if platform.architecture.is_empty() {
-        platform.architecture.clone_from(&host.architecture);
-        if platform.variant.is_none() {
-            platform.variant.clone_from(&host.variant);
-        }
-    }
-    if platform.os.is_empty() {
-        platform.os.clone_from(&host.os);
-    }
-    let message = format!("the image has no complete platform; {host} is assumed");
+    *platform = platform.completed(host);
+    let message = format!("the image has no complete platform; {platform} is assumed");
     report.lose("platform", Outcome::Synthesised, &*message);
     report.warn("assumed-platform", "config", message);
 }

@@ -21,7 +21,16 @@ pub const DESCRIPTOR_FIELDS: &[&str] = &[
     "artifactType",
 ];
 
+/// The properties that are valid for the bytes of one document only.
+const OF_BYTES: &[&str] = &["urls", "data"];
+
 const PLATFORM_FIELDS: &[&str] = &["architecture", "os", "os.version", "os.features", "variant"];
+
+/// Returns true if a property of a descriptor is valid for the bytes of the described document only,
+/// so that the property is dropped when the document is written anew.
+pub fn is_of_bytes(field: &str) -> bool {
+    OF_BYTES.contains(&field)
+}
 
 /// A descriptor with all its properties.
 #[derive(Clone, Debug)]

@@ -419,8 +419,11 @@ fn put_layer_fields(
         urls,
         annotations,
     } = &parts.layers[i];
-    // The old URLs do not lead to the new blob.
     let urls: &[String] = if kept { urls } else { &[] };
+    if !kept && !parts.layers[i].urls.is_empty() {
+        let why = "the URLs lead to the blob before it was compressed again";
+        report.lose(format!("layers.{i}.urls"), Outcome::Dropped, why);
+    }
     let written = map.get("urls").and_then(Value::as_array);
     let written = written.map_or(&[][..], Vec::as_slice);
     if !written

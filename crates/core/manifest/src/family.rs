@@ -11,6 +11,24 @@ pub const CONFIG_FORMATS: &[FormatId] = &[
     FormatId::DOCKER_V2S1,
 ];
 
+/// The fields of a Docker v1 image that describe its place in a chain of images, and not the image.
+const OF_CHAIN: &[&str] = &[
+    "id",
+    "parent",
+    "parent_id",
+    "layer_id",
+    "throwaway",
+    "Size",
+    "v1Compatibility",
+];
+
+/// Says whether an extension of a format is one of the config: engines since 1.10 made a config of the JSON of a
+/// Docker v1 image, with all fields but those of the chain (moby, image/v1/imagev1.go, `MakeConfigFromV1Config`).
+pub(crate) fn is_of_config(format: FormatId, path: &str) -> bool {
+    let of_v1 = format == FormatId::DOCKER_V1 && !OF_CHAIN.contains(&path);
+    (CONFIG_FORMATS.contains(&format) || of_v1) && !path.starts_with("manifest.")
+}
+
 /// A family of documents: the same shapes under its own media types.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {

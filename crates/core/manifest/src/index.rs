@@ -3,7 +3,11 @@
 use imgconv_json::{Map, Value, canonical, parse};
 use imgconv_model::{Child, Document, Index, Limits, Platform, Result};
 
-use crate::{descriptor::descriptor, family::Family, media_type};
+use crate::{
+    descriptor::{descriptor, is_of_bytes},
+    family::Family,
+    media_type,
+};
 
 /// Writes an index, see [`imgconv_model::DocumentFormat::encode_index`]. An original of the same
 /// family is returned byte for byte if it lists the same children; otherwise the other fields of
@@ -79,8 +83,7 @@ fn entry(child: &Child) -> Value {
     map.insert("digest".into(), Value::from(digest));
     map.insert("size".into(), Value::from(*size));
     for (key, value) in old {
-        // Embedded bytes belong to the old document.
-        if !map.contains_key(&key) && (same || key != "data") {
+        if !map.contains_key(&key) && (same || !is_of_bytes(&key)) {
             map.insert(key, value);
         }
     }

@@ -36,7 +36,7 @@ pub use config::encode_config;
 pub use decode::{decode, recognise};
 pub use descriptor::{
     DESCRIPTOR_FIELDS, Descriptor, artifact_type, descriptor, descriptor_without_data,
-    is_listed_record,
+    is_listed_record, is_of_bytes,
 };
 pub use embedded::{embedded, embedded_document, find_blob, find_document};
 pub use encode::{describes_bytes, describes_compression, encode};

@@ -107,15 +107,15 @@ pub(crate) fn is_image_config(kind: &str) -> bool {
 
 /// The meaning of a layer's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LayerType {
+pub struct LayerType {
     /// The compression; the magic bytes decide when the layer is read.
-    pub(crate) compression: Compression,
+    pub compression: Compression,
     /// True if registries must not store the blob.
-    pub(crate) foreign: bool,
+    pub foreign: bool,
 }
 
 /// Reads a layer's type; `None` if the type is not known to be a tar.
-pub(crate) fn layer(kind: &str) -> Option<LayerType> {
+pub fn layer(kind: &str) -> Option<LayerType> {
     let of = |compression, foreign| {
         Some(LayerType {
             compression,

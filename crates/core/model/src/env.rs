@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -24,6 +24,8 @@ pub struct PlaceOptions {
     pub registry_host: Option<String>,
     /// Files: refuse to replace an existing file, unless content is added to the file.
     pub keep_files: bool,
+    /// Files that may be replaced all the same: those of earlier runs of a migration.
+    pub own_files: Arc<BTreeSet<PathBuf>>,
     /// containerd: the namespace whose images are read; `None` for all namespaces.
     pub namespace: Option<String>,
     /// Engines: the address, such as `unix:///var/run/docker.sock`; `None` for docker's usual socket.
@@ -35,6 +37,13 @@ pub struct PlaceOptions {
     pub from_snapshots: bool,
     /// containers-storage: where the default store is looked for.
     pub storage: StorageSettings,
+}
+
+impl PlaceOptions {
+    /// Says whether an existing file at a path must stay.
+    pub fn keeps(&self, path: &Path) -> bool {
+        self.keep_files && !self.own_files.contains(path)
+    }
 }
 
 /// The facts of the user and the machine by which podman's default store is found.

@@ -7,6 +7,9 @@ use crate::{Code, Digest, Error, Outcome, Report, Result, quote, without_userinf
 /// The longest path of a repository (distribution's `reference.NameTotalLengthMax`).
 const LONGEST_PATH: usize = 255;
 
+/// The host of a reference without a host.
+const DOCKER_HUB: &str = "docker.io";
+
 /// The name of an image: a repository and a tag, either of which may be unknown.
 ///
 /// For a Docker reference the repository is fully qualified (`docker.io/library/busybox`); for an
@@ -66,14 +69,14 @@ impl Name {
             return Err(bad("has a malformed tag"));
         }
         let (host, path) = match path.split_once('/') {
-            Some((host, path)) if is_host(host) => (host, path.to_owned()),
-            _ if path.contains('/') => ("docker.io", path.to_owned()),
-            _ => ("docker.io", format!("library/{path}")),
+            Some(("index.docker.io", path)) => (DOCKER_HUB, path),
+            Some((host, path)) if is_host(host) => (host, path),
+            _ => (DOCKER_HUB, path),
         };
-        let host = if host == "index.docker.io" {
-            "docker.io"
-        } else {
-            host
+        // `splitDockerDomain` of distribution's package `reference`.
+        let path = match host == DOCKER_HUB && !path.contains('/') {
+            true => format!("library/{path}"),
+            false => path.to_owned(),
         };
         if !host_is_well_formed(host) {
             return Err(bad("has a malformed host"));
@@ -112,6 +115,15 @@ impl Name {
             Some(digest) => format!("{tagged}@{digest}"),
             None => tagged,
         })
+    }
+
+    /// Returns the name as a Docker reference holds it ([`Self::to_full_reference`]); the name itself if no
+    /// reference can.
+    #[must_use]
+    pub fn as_referred(&self) -> Self {
+        let text = self.to_full_reference(&mut Report::default());
+        let read = text.and_then(|text| Self::parse_reference(&text).ok());
+        read.unwrap_or_else(|| self.clone())
     }
 
     /// Returns true if only a digest identifies the image in its repository.
@@ -198,7 +210,7 @@ fn shorten(fixed: String, whole: &str) -> String {
         _ => (None, &*fixed),
     };
     let assumed = match host {
-        None if !path.contains('/') => "library/".len(),
+        None | Some(DOCKER_HUB) if !path.contains('/') => "library/".len(),
         _ => 0,
     };
     if path.len() + assumed <= LONGEST_PATH {
@@ -403,6 +415,12 @@ mod tests {
         assert_eq!(reference("busybox:1.35"), "docker.io/library/busybox:1.35");
         assert_eq!(reference("library/busybox"), "docker.io/library/busybox");
         assert_eq!(reference("index.docker.io/a/b"), "docker.io/a/b");
+        for hub in ["docker.io", "index.docker.io"] {
+            let name = "docker.io/library/busybox:1";
+            assert_eq!(reference(&format!("{hub}/busybox:1")), name);
+            assert_eq!(reference(&format!("{hub}/library/busybox:1")), name);
+        }
+        assert_eq!(reference("example.com/busybox"), "example.com/busybox");
         assert_eq!(reference("localhost/x:y"), "localhost/x:y");
         assert_eq!(reference("localhost:5000/x"), "localhost:5000/x");
         assert_eq!(reference("[::1]:5000/x"), "[::1]:5000/x");

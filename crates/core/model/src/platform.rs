@@ -86,6 +86,25 @@ impl Platform {
         }
     }
 
+    /// Returns the platform with the parts of another platform where its own are empty.
+    #[must_use]
+    pub fn completed(&self, other: &Self) -> Self {
+        let mut whole = self.clone();
+        if whole.os.is_empty() {
+            whole.os.clone_from(&other.os);
+        }
+        if whole.architecture.is_empty() {
+            whole.architecture.clone_from(&other.architecture);
+            whole.variant = whole.variant.or_else(|| other.variant.clone());
+        }
+        whole
+    }
+
+    /// Says whether the operating system and the architecture are known.
+    pub fn is_complete(&self) -> bool {
+        !self.os.is_empty() && !self.architecture.is_empty()
+    }
+
     /// Returns true if an image for this platform satisfies a request for `wanted`: os and
     /// architecture are equal, and the variant is too if `wanted` has one. The spellings of
     /// [`Platform::canonical`] are the same.

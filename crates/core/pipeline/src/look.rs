@@ -44,11 +44,16 @@ pub fn labelled(layer: &Layer) -> Compression {
     }
 }
 
+/// Says whether the media type of a layer does not contradict a compression.
+pub(crate) fn is_labelled(layer: &Layer, found: Compression) -> bool {
+    layer.kind.is_none() || labelled(layer) == found
+}
+
 /// Warns if a layer is compressed with something else than its media type says: the bytes count
 /// (robustness C14a).
 pub(crate) fn note_label(layer: &Layer, found: Option<Compression>, place: &str, env: &Env) {
     if let (Some(kind), Some(found)) = (&layer.kind, found)
-        && labelled(layer) != found
+        && !is_labelled(layer, found)
     {
         let kind = imgconv_model::quote(kind);
         let message = format!("its media type is {kind}; its bytes are read as they are: {found}");

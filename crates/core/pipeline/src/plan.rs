@@ -65,6 +65,8 @@ pub struct Known {
     pub absent: bool,
     /// True if its annotations have the position of a table of contents that fits its compression.
     pub toc: bool,
+    /// False if its media type states another compression.
+    pub labelled: bool,
 }
 
 /// The step of one resulting layer.
@@ -91,6 +93,8 @@ pub enum Reason {
     CompressionNotHeld(Compression),
     /// The layer has no stored bytes under a digest: they are generated while they are read.
     NotStored,
+    /// The user asked for this compression, and the media type of the layer states another one.
+    WrongLabel,
     /// The user asked for a table of contents, which the layer lacks.
     NoTableOfContents,
     /// The user asked to compress every layer anew.
@@ -113,6 +117,7 @@ impl fmt::Display for Reason {
                 write!(f, "the target can't hold layers compressed with {found}")
             }
             Self::NotStored => f.write_str("the layer is made while it is read"),
+            Self::WrongLabel => f.write_str("its media type states another compression"),
             Self::NoTableOfContents => f.write_str("a table of contents was requested"),
             Self::Forced => f.write_str("`--force` recompresses every layer"),
             Self::LatestTime => f.write_str("`--clamp-mtime` rewrites every layer"),
@@ -209,6 +214,7 @@ pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Resul
             Known { stored: false, .. } => Reason::NotStored,
             _ if !holdable => Reason::CompressionNotHeld(known.compression),
             _ if known.compression != wanted => Reason::AskedCompression,
+            _ if options.compression.is_some() && !known.labelled => Reason::WrongLabel,
             _ if options.toc && !known.toc => Reason::NoTableOfContents,
             _ if options.force => Reason::Forced,
             _ if options.clamp_mtime.is_some() => Reason::LatestTime,
@@ -234,12 +240,33 @@ pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Resul
             }
         }
     }
-    let toc = options.toc;
+    let toc = options.toc || keeps_toc(layers, &steps, target, options);
     Ok(Plan {
         steps,
         reasons,
         toc,
     })
+}
+
+/// Says whether layers that are made anew keep their tables of contents: where no other compression was requested,
+/// and each of these layers has a table.
+fn keeps_toc(
+    layers: &[Known],
+    steps: &[LayerStep],
+    target: &Capabilities,
+    options: &Options,
+) -> bool {
+    let mut made = steps
+        .iter()
+        .filter(|step| !matches!(step, LayerStep::Keep(_)));
+    let has_toc = |step: &LayerStep| match step {
+        LayerStep::Recompress(i, encoding) => {
+            layers[*i].toc && layers[*i].compression == encoding.compression
+        }
+        LayerStep::Keep(_) | LayerStep::Squash(..) => false,
+    };
+    let any = made.clone().next().is_some();
+    options.compression.is_none() && target.annotations && any && made.all(has_toc)
 }
 
 /// Checks that layers can have a table of contents.
@@ -278,6 +305,7 @@ mod tests {
                 stored,
                 absent: false,
                 toc: false,
+                labelled: true,
             })
             .collect();
         plan(&known, &OCI, &options).map_or_else(|error| error.to_string(), |plan| plan.to_string())
@@ -334,6 +362,7 @@ mod tests {
             stored,
             absent,
             toc: false,
+            labelled: true,
         };
         let n = |n| NonZeroUsize::new(n).unwrap();
         let reasons = |layers: &[Known], target: &Capabilities, options: Options| {
@@ -419,6 +448,7 @@ mod tests {
             stored: true,
             absent: true,
             toc: false,
+            labelled: true,
         };
         let options = Options {
             compression: Some(Compression::Zstd),
@@ -483,6 +513,7 @@ mod tests {
             stored: true,
             absent: false,
             toc: false,
+            labelled: true,
         };
         let target = Capabilities {
             max_layers: Some(2),
@@ -548,18 +579,56 @@ mod tests {
             stored: true,
             absent: false,
             toc,
+            labelled: true,
         };
         let made = plan(&[known(false), known(true)], &OCI, &options).unwrap();
         assert_eq!(
             made.to_string(),
             "recompress layer 0 as zstd:chunked, keep layer 1"
         );
+        let clamped = Options {
+            clamp_mtime: Some(1),
+            ..Options::default()
+        };
+        for (layers, expected) in [
+            (
+                [known(true), known(true)],
+                "recompress layer 0 as zstd:chunked, recompress layer 1 as zstd:chunked",
+            ),
+            (
+                [known(true), known(false)],
+                "recompress layer 0 as zstd, recompress layer 1 as zstd",
+            ),
+        ] {
+            let kept = plan(&layers, &OCI, &clamped).unwrap();
+            assert_eq!(kept.to_string(), expected);
+        }
         let gzip = Options {
             compression: Some(Compression::Gzip),
             ..options
         };
         let made = plan(&[known(true)], &OCI, &gzip).unwrap();
         assert_eq!(made.to_string(), "recompress layer 0 as estargz");
+    }
+
+    #[test]
+    fn a_layer_with_a_wrong_label_is_made_anew_where_its_compression_is_requested() {
+        let layer = Known {
+            compression: Compression::Zstd,
+            stored: true,
+            absent: false,
+            toc: false,
+            labelled: false,
+        };
+        let options = Options {
+            compression: Some(Compression::Zstd),
+            ..Options::default()
+        };
+        let made = plan(&[layer], &OCI, &options).unwrap();
+        assert_eq!(made.reasons, [Reason::WrongLabel]);
+        assert_eq!(made.to_string(), "recompress layer 0 as zstd");
+        let kept = plan(&[layer], &OCI, &Options::default()).unwrap();
+        assert_eq!(kept.reasons, [Reason::Suits]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use imgconv_stream::{Cancellable, Encoding, HashingReader, Verified, copy, diges
 
 use crate::{
     budget::{Budget, Tar},
-    look::{labelled, look, note_label, place},
+    look::{is_labelled, labelled, look, note_label, place},
     plan::{Known, LayerStep, Options, Plan, plan},
     squash::squash_above,
     watch::watch,
@@ -56,6 +56,7 @@ impl Sealer<'_> {
                 stored: layer.blob.facts.digest.is_some(),
                 absent: found.is_none(),
                 toc: scheme.is_some_and(|scheme| scheme.is_claimed(&layer.annotations)),
+                labelled: is_labelled(layer, compression),
             });
         }
         let plan = plan(&known, target, options)?;

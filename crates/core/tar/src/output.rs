@@ -50,7 +50,7 @@ impl Output {
                 let destination = PathBuf::from(path);
                 refuse_odd(&destination, scheme)?;
                 sweep(parent(&destination), Stage::PREFIX, env);
-                if env.places.keep_files && is_there(&destination)? {
+                if env.places.keeps(&destination) && is_there(&destination)? {
                     return Err(Error::exists(quote(path)));
                 }
                 let stage = Stage::new(parent(&destination), Stage::PREFIX, false)?;
@@ -204,12 +204,11 @@ impl Output {
         let above = open_directory(parent(path))?;
         refuse_odd(path, self.scheme())?;
         let last = path.file_name().unwrap_or_default();
-        let renamed = self
-            .stage
-            .rename(name, &above, last, self.env.places.keep_files);
+        let keep = self.env.places.keeps(path);
+        let renamed = self.stage.rename(name, &above, last, keep);
         if let Err(error) = renamed {
             return Err(match error.kind() {
-                io::ErrorKind::AlreadyExists if self.env.places.keep_files => Error::exists(place),
+                io::ErrorKind::AlreadyExists if keep => Error::exists(place),
                 _ => failed(error),
             });
         }

@@ -33,9 +33,12 @@ pub(crate) const FAMILY: Family = Family {
     ..family::FAMILY
 };
 
-/// The fields of an entry that are not extensions. `LayerSources` describes the layers of the archive itself, so the
-/// field is not carried to another archive.
-const FIELDS: &[&str] = &["Config", "RepoTags", "Layers", "LayerSources", REMADE];
+/// The descriptors of layers as registries have them, by diff ID: docker notes the URLs of foreign layers there
+/// (moby, image/tarexport/save.go).
+const SOURCES: &str = "LayerSources";
+
+/// The fields of an entry that are not extensions.
+const FIELDS: &[&str] = &["Config", "RepoTags", "Layers", SOURCES, REMADE];
 
 /// The image that this one was built on, by its ID; kept as an extension.
 const PARENT: &str = "Parent";
@@ -96,6 +99,7 @@ pub(crate) fn decode(
             }
             blob => blob.map_err(|error| error.at(place()))?,
         };
+        let urls = entry.urls.get(&diff_id.to_string());
         let diff_id = match replacement(&diff_id) {
             Some(instead) => {
                 let message = format!(
@@ -123,7 +127,7 @@ pub(crate) fn decode(
             },
             diff_id: (!remade).then_some(diff_id),
             kind: None,
-            urls: Vec::new(),
+            urls: urls.cloned().unwrap_or_default(),
             annotations: BTreeMap::new(),
         });
     }
@@ -158,6 +162,8 @@ struct Entry {
     layers: Vec<String>,
     /// The positions of layers that have no claimed diff ID.
     remade: BTreeSet<u64>,
+    /// The URLs of foreign layers, by the texts of their diff IDs.
+    urls: BTreeMap<String, Vec<String>>,
     extensions: BTreeMap<String, String>,
 }
 
@@ -186,9 +192,20 @@ fn read_entry(value: &Value, limits: &Limits) -> Result<Entry> {
         let raw = String::from_utf8_lossy(&canonical(value)).into_owned();
         (join("manifest", key), raw)
     });
+    let mut urls = BTreeMap::new();
+    if let Some(sources) = top.opt_object(SOURCES)? {
+        for key in sources.map().keys() {
+            let source = sources.opt_object(key)?;
+            let found = source.map_or(Ok(Vec::new()), |source| source.string_list("urls"))?;
+            if !found.is_empty() {
+                urls.insert(key.clone(), found);
+            }
+        }
+    }
     let remade = top.list(REMADE)?.iter().filter_map(Value::as_u64).collect();
     Ok(Entry {
         remade,
+        urls,
         config: config.to_owned(),
         extensions: extensions.collect(),
         layers,
@@ -264,6 +281,17 @@ pub(crate) fn encode(
     let (config, extensions) = manifest::encode_config(&FAMILY, image, sealed, false, env, report)?;
     for (i, layer) in sealed.iter().enumerate() {
         if layer.compression != Compression::None {
+            if image
+                .layers
+                .get(i)
+                .is_some_and(|layer| !layer.urls.is_empty())
+            {
+                let message = "the layer is foreign and not stored with its image, so it can't be unpacked for a \
+                               docker archive";
+                return Err(Error::new(Code::Unsupported, message)
+                    .at(format!("layer {i}"))
+                    .hint("`--foreign fetch` fetches the layer; `--foreign drop` leaves it out"));
+            }
             let message = format!(
                 "a docker archive holds plain layers, and this one is compressed with {}",
                 layer.compression
@@ -282,6 +310,10 @@ pub(crate) fn encode(
     entry.insert("RepoTags".into(), Value::Null);
     let layers = sealed.iter().map(|layer| member(&layer.digest)).collect();
     entry.insert("Layers".into(), Value::Array(layers));
+    let sources = layer_sources(image, sealed, &env.limits, report);
+    if !sources.is_empty() {
+        entry.insert(SOURCES.into(), Value::Object(sources));
+    }
     for (path, raw) in &extensions {
         match (split(path).as_deref(), written_as(path, raw, env)) {
             (Some([_, key]), Some(value)) if is_free(key) => {
@@ -332,8 +364,51 @@ fn report_lost(image: &Image, report: &mut Report) {
         for key in annotations.filter(|key| !manifest::describes_bytes(key)) {
             lose(format!("layers.{i}.annotations.{key}"));
         }
-        if !layer.urls.is_empty() {
-            lose(format!("layers.{i}.urls"));
+    }
+}
+
+/// Describes the foreign layers as registries have them: as the original entry does, else by the descriptor of the
+/// source. URLs of a layer without a descriptor are reported.
+fn layer_sources(
+    image: &Image,
+    sealed: &[SealedLayer],
+    limits: &Limits,
+    report: &mut Report,
+) -> Map<String, Value> {
+    let own = |it: &&Original| it.format == FAMILY.id && it.role == "manifest";
+    let original = image.originals.iter().find(own);
+    let original = original.and_then(|it| parse(&it.document.bytes, limits, "entry").ok());
+    let mut sources = Map::new();
+    for (i, (layer, sealed)) in image.layers.iter().zip(sealed).enumerate() {
+        if layer.urls.is_empty() {
+            continue;
+        }
+        let key = sealed.diff_id.to_string();
+        let old = original.as_ref().and_then(|it| it.get(SOURCES)?.get(&key));
+        match old.cloned().or_else(|| foreign_descriptor(layer)) {
+            Some(descriptor) => drop(sources.insert(key, descriptor)),
+            None => {
+                let why =
+                    "a docker archive has URLs of foreign layers with a known digest and size only";
+                report.lose(format!("layers.{i}.urls"), Outcome::Dropped, why);
+            }
         }
     }
+    sources
+}
+
+/// The descriptor of a layer of a foreign type in a registry, with docker's type.
+fn foreign_descriptor(layer: &Layer) -> Option<Value> {
+    let Facts { digest, size } = layer.blob.facts;
+    let kind = manifest::media_type::layer(layer.kind.as_deref()?).filter(|kind| kind.foreign)?;
+    let mut types = FAMILY.foreign_layers.iter();
+    let (_, kind) = types.find(|(compression, _)| *compression == kind.compression)?;
+    let fields = [
+        ("mediaType", Value::from(*kind)),
+        ("size", Value::from(size?)),
+        ("digest", Value::from(digest?.to_string())),
+        ("urls", layer.urls.iter().map(String::as_str).collect()),
+    ];
+    let fields = fields.map(|(key, value)| (key.to_owned(), value));
+    Some(Value::Object(fields.into_iter().collect()))
 }

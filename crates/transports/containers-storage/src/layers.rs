@@ -172,7 +172,7 @@ impl Stored {
             limits: *limits,
             what: format!("layer {}", self.id),
         };
-        folder.report_sockets(notes);
+        folder.report_left_out(notes);
         Ok(Some(folder))
     }
 }

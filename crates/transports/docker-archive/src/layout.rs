@@ -103,7 +103,7 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn list(&mut self, entry: RootEntry) {
+    fn list(&mut self, mut entry: RootEntry) {
         let place = self.listed.len();
         if let Some(child) = &entry.child
             && !self.seen.contains_key(&child.digest)
@@ -127,6 +127,13 @@ impl Checker<'_> {
                 .entry(name.qualified())
                 .or_default()
                 .push(place);
+        }
+        // Docker knows an image by the digest of its config.
+        if let [image] = self.of(&entry)
+            && image.config.0.algorithm() == Algorithm::Sha256
+        {
+            let id = image.config.0.hex();
+            entry.texts.push(id);
         }
         self.listed.push((entry, None));
     }

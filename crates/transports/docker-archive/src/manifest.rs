@@ -51,12 +51,15 @@ impl Item {
         }
     }
 
-    /// Returns the image ID, in hexadecimal, that the name of the config states: `HEX.json`, or
-    /// `blobs/sha256/HEX` since Docker 25. A config that differs from that ID is refused when it is read.
+    /// Returns the image ID, in hexadecimal, that the name of the config states: `HEX.json`,
+    /// `blobs/sha256/HEX` since Docker 25, or `sha256:HEX` of go-containerregistry. A config that differs from that ID is refused when it is read.
     fn image_id(&self) -> Option<String> {
-        let hex = match self.config.strip_suffix(".json") {
+        let config = &*self.config;
+        let hex = match config.strip_suffix(".json") {
             Some(hex) => hex,
-            None => self.config.strip_prefix("blobs/sha256/")?,
+            None => ["blobs/sha256/", "sha256:"]
+                .iter()
+                .find_map(|prefix| config.strip_prefix(prefix))?,
         };
         let id = Digest::parse(&format!("sha256:{hex}")).ok()?;
         Some(id.hex())

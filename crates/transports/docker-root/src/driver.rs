@@ -132,7 +132,7 @@ impl Files {
             limits,
             what,
         };
-        folder.report_sockets(notes);
+        folder.report_left_out(notes);
         Ok(folder)
     }
 }

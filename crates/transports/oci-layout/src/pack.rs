@@ -113,7 +113,7 @@ impl BundleSink for ArchiveSink {
         }
         let mut index = Index::empty();
         index.set_top_level(&self.top_level);
-        index.merge(&listed);
+        index.merge(&listed, &self.env.limits).map_err(at)?;
         let stage = Some(&**self.output.stage());
         let mut subject = subjects(None, stage, &self.env);
         index.renew_records(&listed, &mut subject);

@@ -7,7 +7,7 @@
 
 use std::{
     cell::LazyCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     os::fd::OwnedFd,
@@ -19,7 +19,9 @@ use imgconv_fs::{
     Link, Stage, open_directory, parent, refresh, rename_directory, share, sync, sync_directory,
 };
 use imgconv_json::parse;
-use imgconv_layout::{Index, Listed, MARKER, Names, RefName, Taken, address, describe};
+use imgconv_layout::{
+    Index, Item, Listed, MARKER, Moved, Names, RefName, Taken, address, describe,
+};
 use imgconv_model::{
     Adopted, Adoption, BlobWriter, BundleSink, Child, Code, Digest, EarlyBlobs, Env, Error,
     Publication, Reader, Report, Result, SinkExtras, TopLevel, quote, quote_path,
@@ -310,9 +312,10 @@ impl Commit<'_> {
             index.set_top_level(self.top_level);
             index
         });
-        let changed = index.merge(self.listed);
+        let merged = index.merge(self.listed, &self.env.limits)?;
+        self.tell_moved(&index, &merged.moved);
         let mut subject = subjects(Some(directory), Some(self.stage), self.env);
-        let changed = index.renew_records(self.listed, &mut subject) || changed;
+        let changed = index.renew_records(self.listed, &mut subject) || merged.changed;
         let bytes = index.render();
         let limit = self.env.limits.root_index;
         if bytes.len() as u64 > limit {
@@ -320,6 +323,24 @@ impl Commit<'_> {
             return Err(imgconv_model::Limits::exceeded("root_index", limit, what));
         }
         Ok((is_new || changed).then_some(bytes))
+    }
+
+    /// Warns about images that lost a name to the new images.
+    fn tell_moved(&self, index: &Index, moved: &[Moved]) {
+        let mut left = BTreeSet::new();
+        if !moved.is_empty() {
+            left.extend(index.items.iter().filter_map(Item::digest));
+        }
+        for one in moved {
+            let names: Vec<String> = one.names.iter().map(quote).collect();
+            let state = match (one.kept, left.contains(&one.digest)) {
+                (true, _) => "; it has no other name and stays in the index without a name",
+                (false, true) => "",
+                (false, false) => "; it has no other name, and the index no longer lists it",
+            };
+            let message = format!("{} was called {}{state}", one.digest, names.join(" = "));
+            self.env.notes.warn("moved", INDEX_FILE, message);
+        }
     }
 
     fn place_blobs(&self, directory: &Directory, moved: Option<&str>) -> Result<()> {
@@ -369,9 +390,11 @@ pub fn lists(
     let directory = Directory::open_to_change(Path::new(path))?;
     let index = load(&directory, env).map_err(|error| error.at(format!("oci:{path}")))?;
     let mut subject = subjects(Some(&directory), None, env);
-    Ok(index.is_some_and(|mut index| {
-        !index.merge(&listed) && !index.renew_records(&listed, &mut subject)
-    }))
+    let Some(mut index) = index else {
+        return Ok(false);
+    };
+    let merged = index.merge(&listed, &env.limits)?;
+    Ok(!merged.changed && !index.renew_records(&listed, &mut subject))
 }
 
 /// Finds the images that records of reversal are about, in a layout or the stage of its writer; `None` for a record whose

@@ -13,7 +13,10 @@ use std::{
 
 use imgconv_fs::Directory;
 use imgconv_json::{Value, parse};
-use imgconv_manifest::kind_of;
+use imgconv_manifest::{
+    kind_of,
+    media_type::{DOCKER_CONFIG, OCI_CONFIG},
+};
 use imgconv_model::{Algorithm, Child, Code, Digest, Env, Facts, Limits, Name, Result};
 use imgconv_stream::{Verified, read_to_limit};
 
@@ -124,6 +127,8 @@ struct Manifest {
     child: Child,
     /// The digests in the manifest, if it is an index.
     listed: Vec<Digest>,
+    /// True for an image or an index of images, and not for a document about an image.
+    is_image: bool,
     /// The digest under which the manifest is stored.
     stored: Digest,
 }
@@ -236,13 +241,15 @@ impl Reading<'_> {
         self.manifests.entry(digest).or_insert_with(|| {
             let stored = stored_as(directory, &digest, path, limits);
             let bytes = read_blob(directory, &digest, &stored, limits).unwrap_or_default();
+            let value = parse(&bytes, limits, "manifest").unwrap_or(Value::Null);
             Manifest {
                 child: Child::new(
                     kind_of(&bytes, limits, "manifest").unwrap_or_default(),
                     digest,
                     bytes.len() as u64,
                 ),
-                listed: listed_in(&bytes, limits),
+                listed: listed_in(&value),
+                is_image: is_image(&value),
                 stored,
             }
         })
@@ -271,7 +278,9 @@ impl Reading<'_> {
             if unknown || reached.contains(digest) || stored_names.contains(digest) {
                 continue;
             }
-            let stored = self.manifests[digest].stored;
+            let Manifest {
+                stored, is_image, ..
+            } = self.manifests[digest];
             let mut texts = Vec::new();
             for repository in repositories {
                 texts.push(format!("{repository}@{digest}"));
@@ -279,8 +288,15 @@ impl Reading<'_> {
                     texts.push(format!("{repository}@{stored}"));
                 }
             }
+            // Docker prints such an image as `REPOSITORY@DIGEST`.
+            let first = repositories.first().filter(|_| is_image);
+            let name = first.map(|repository| Name {
+                tag: None,
+                digest: Some(*digest),
+                ..name(self.host, repository, "latest")
+            });
             self.listed.heads.push(Head {
-                name: None,
+                name,
                 texts,
                 child: Some(self.manifests[digest].child.clone()),
                 source: Source::Manifest(*digest),
@@ -288,6 +304,24 @@ impl Reading<'_> {
             });
         }
     }
+}
+
+/// Says whether a manifest is that of an image, or an index: not an artifact, and not about another document.
+fn is_image(manifest: &Value) -> bool {
+    let absent = |key: &str| manifest.get(key).is_none_or(Value::is_null);
+    let config = manifest
+        .pointer("/config/mediaType")
+        .and_then(Value::as_str);
+    let entries = manifest.get("manifests").and_then(Value::as_array);
+    let of_image = match (config, entries) {
+        (Some(kind), _) => [OCI_CONFIG, DOCKER_CONFIG].contains(&kind),
+        // The entries of a list of referrers have the types of the artifacts.
+        (None, Some(entries)) => entries
+            .iter()
+            .all(|entry| entry.get("artifactType").is_none()),
+        (None, None) => !absent("fsLayers"),
+    };
+    of_image && absent("subject") && absent("artifactType")
 }
 
 /// Says whether a tag is the one of a list of referrers (distribution-spec, "Referrers Tag Schema").
@@ -325,10 +359,7 @@ fn read_blob(
 }
 
 /// Returns the digests in an index; formats check the index.
-fn listed_in(bytes: &[u8], limits: &Limits) -> Vec<Digest> {
-    let Ok(value) = parse(bytes, limits, "manifest") else {
-        return Vec::new();
-    };
+fn listed_in(value: &Value) -> Vec<Digest> {
     let listed = value.get("manifests").and_then(Value::as_array);
     let digest = |child: &Value| Digest::parse(child.get("digest")?.as_str()?).ok();
     listed.into_iter().flatten().filter_map(digest).collect()

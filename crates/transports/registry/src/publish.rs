@@ -132,7 +132,8 @@ impl RegistrySink {
         for publication in publications {
             let root = publication.root.digest;
             let named = publication.name.is_some() || publication.reference.is_some();
-            let own = publication.name.as_ref().and_then(|name| name.tag.clone());
+            let own = publication.name.as_ref();
+            let own = own.map(|name| name.to_tag(&mut Report::default()));
             let by_digest = publication.name.as_ref().is_some_and(Name::is_by_digest);
             let tag = match (&self.location.tag, &self.location.digest) {
                 _ if !named && publications.len() > 1 => None,

@@ -67,7 +67,7 @@ impl Transport for Rootfs {
             limits: env.limits,
             what: format!("{}:{rest}", PLACE.scheme),
         };
-        tree.report_sockets(&env.notes);
+        tree.report_left_out(&env.notes);
         Ok(Box::new(Tree(Arc::new(tree))))
     }
 

@@ -22,7 +22,8 @@ Examples:
 /// The merged layer, together with the layers below it, has the same files with the same attributes as
 /// the original layers. The merged layer contains a whiteout only for a path of a layer below. If a hard
 /// link leads to a file of a layer below, the merged layer contains that file too. The layers below
-/// are read and stay unchanged. An ACI always has one layer.
+/// are read and stay unchanged, unless `--compression`, `--force` or `--clamp-mtime` asks for other bytes. An ACI
+/// always has one layer.
 ///
 /// Signatures and attestations of an image that gets another digest are left out and reported.
 #[derive(Debug, Args)]

@@ -49,6 +49,7 @@ pub(crate) struct Common {
         hide_short_help = true,
         value_name = "DIR",
         env = "TMPDIR",
+        value_parser = environment::file_of_variable(),
         hide_env_values = true
     )]
     tmpdir: Option<PathBuf>,

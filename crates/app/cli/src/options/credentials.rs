@@ -17,6 +17,7 @@ pub(crate) struct Credentials {
         long,
         value_name = "FILE",
         env = "REGISTRY_AUTH_FILE",
+        value_parser = environment::file_of_variable(),
         hide_env_values = true
     )]
     authfile: Option<PathBuf>,
@@ -37,7 +38,11 @@ impl Credentials {
     /// # Errors
     /// [`Code::Usage`] if a value is malformed.
     pub(crate) fn apply(&self, network: &mut Network) -> Result<()> {
-        let auth_file = self.authfile.clone().map(|file| vec![file]);
+        let auth_file = self
+            .authfile
+            .clone()
+            .filter(|file| !file.as_os_str().is_empty());
+        let auth_file = auth_file.map(|file| vec![file]);
         network.auth_files = auth_file.unwrap_or_else(environment::auth_files);
         for text in &self.creds {
             // The message does not repeat the value, which contains a password.

@@ -44,6 +44,7 @@ pub(crate) struct NetworkOptions {
         long,
         value_name = "FILE",
         env = "CONTAINERS_REGISTRIES_CONF",
+        value_parser = environment::file_of_variable(),
         hide_env_values = true
     )]
     registries_conf: Option<PathBuf>,

@@ -42,6 +42,11 @@ pub(crate) struct Site {
 }
 
 impl Site {
+    /// Says whether an option is given that has no effect without a site.
+    pub(crate) fn is_given(&self) -> bool {
+        self.url.is_some() || self.pubkeys.is_some() || self.pgp_key.is_some()
+    }
+
     /// Returns the same options in the types of the library.
     pub(crate) fn options(&self, env: &Env) -> SiteOptions {
         SiteOptions {

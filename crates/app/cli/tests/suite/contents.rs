@@ -256,3 +256,20 @@ fn k39_the_size_of_the_output_counts_too() {
         sandbox.fails(args, 1, &["error[limit]", "`path` of 4095"]);
     }
 }
+
+#[test]
+fn an_image_with_a_layer_of_an_unknown_type_is_named_with_the_type() {
+    let sandbox = Sandbox::new();
+    changed(&sandbox, |_, manifest, _| {
+        let kind = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
+        manifest["layers"][0]["mediaType"] = json!(kind);
+    });
+    for args in [&["unpack", "in", "out"][..], &["diff", "in", "in"]] {
+        let texts = [
+            "error[unsupported]",
+            "no image that can be read",
+            "tar+gzip+encrypted",
+        ];
+        sandbox.fails(args, 1, &texts);
+    }
+}

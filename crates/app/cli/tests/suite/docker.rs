@@ -385,6 +385,12 @@ fn c6a_a_foreign_layer_is_kept_refused_or_left_out() {
     let kept = image(&sandbox, &["convert", "oci", "oci:kept"]);
     assert_eq!(kept["warnings"][0]["code"], "foreign-layer");
     assert_eq!(root(&sandbox.path("kept")).0, before);
+    let unstored = [
+        "layer 1",
+        "foreign and not stored with its image",
+        "`--foreign fetch`",
+    ];
+    sandbox.fails(&["convert", "oci", "docker-archive:out.tar"], 1, &unstored);
 
     let fails = |target: &str| {
         let texts = ["error[denied]", "layer 1 (sha256:", URL, "--foreign"];

@@ -28,7 +28,17 @@ fn losses_and_faults_of_records_are_told_once() {
     let sandbox = Sandbox::new();
     old(&sandbox);
     let strict = ["docker-to-oci", "old.tar", "x", "--strict"];
-    sandbox.fails(&strict, 3, &["container_config"]);
+    sandbox.fails(&strict, 3, &["v1Compatibility"]);
+    // The config of the image keeps what engines since 1.10 kept when they loaded such a file.
+    let plain = document(&sandbox, &["docker-to-oci", "old.tar", "plain"]);
+    let digest = plain["images"][0]["config"].as_str().unwrap();
+    let config = sandbox.path("plain/blobs").join(digest.replace(':', "/"));
+    let config: Value = serde_json::from_slice(&fs::read(config).unwrap()).unwrap();
+    assert_eq!(config["docker_version"], "1.3.2");
+    assert_eq!(config["container_config"]["Cmd"][2], "#(nop) step 3");
+    for absent in ["id", "parent", "Size"] {
+        assert_eq!(config.get(absent), None, "{absent}");
+    }
     let kept = document(
         &sandbox,
         &[

@@ -227,3 +227,63 @@ fn the_tag_latest_becomes_the_version_of_a_new_aci() {
     sandbox.ok(&["oci-to-aci", "plain", "back.aci"]);
     assert_eq!(label(&sandbox, "back.aci", "version"), None);
 }
+
+/// K59.
+#[test]
+fn an_aci_with_half_a_platform_gets_the_other_half_only() {
+    let sandbox = Sandbox::new();
+    let labels = |arch: &str| format!(r#","labels":[{{"name":"version","value":"1.0"}},{arch}]"#);
+    let arch = |arch: &str| labels(&format!(r#"{{"name":"arch","value":"{arch}"}}"#));
+    sandbox.aci("arm.aci", "example.com/a", &arch("aarch64"), "file a \"1\"");
+    sandbox.aci("intel.aci", "example.com/a", &arch("amd64"), "file a \"2\"");
+    sandbox.ok(&["aci-to-oci", "arm.aci", "intel.aci", "oci"]);
+    let index = read(&sandbox.path("oci/index.json"));
+    let platform = |arch: &str| json!({ "architecture": arch, "os": "linux" });
+    let layout = sandbox.path("oci");
+    let blob = |descriptor: &Value| {
+        let digest = descriptor["digest"].as_str().unwrap();
+        read(&layout.join("blobs").join(digest.replace(':', "/")))
+    };
+    let children = blob(&index["manifests"][0])["manifests"].clone();
+    assert_eq!(children[0]["platform"], platform("amd64"));
+    assert_eq!(children[1]["platform"], platform("arm64"));
+    for child in children.as_array().unwrap() {
+        let config = blob(&blob(child)["config"]);
+        assert_eq!(config["architecture"], child["platform"]["architecture"]);
+        assert_eq!(config["os"], "linux");
+    }
+    sandbox.ok(&[
+        "aci-to-oci",
+        "arm.aci",
+        "chosen",
+        "--platform",
+        "linux/arm64",
+    ]);
+    let wrong = [
+        "aci-to-oci",
+        "arm.aci",
+        "wrong",
+        "--platform",
+        "linux/amd64",
+    ];
+    sandbox.fails(&wrong, 1, &["no image for linux/amd64"]);
+}
+
+#[test]
+fn l15_each_wanted_platform_without_an_image_is_named() {
+    let sandbox = Sandbox::new();
+    index(&sandbox, "in", "arm", &[arm("v6"), arm("v7")]);
+    let wanted = ["--platform", "linux/arm/v7", "--platform", "linux/amr64"];
+    let convert = [&["convert", "in", "oci:out"][..], &wanted].concat();
+    let strict = [&convert[..], &["--strict"]].concat();
+    sandbox.fails(
+        &strict,
+        3,
+        &["missing-platform", "no image is for linux/amr64"],
+    );
+    let output = sandbox.run(&convert);
+    assert!(output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr);
+    let warning = "no image is for linux/amr64; available: linux/arm/v6, linux/arm/v7";
+    assert!(told.contains(warning), "{told}");
+}

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use imgconv_layout::{details, is_name, is_of_bytes};
+use imgconv_layout::{details, is_name};
+use imgconv_manifest::is_of_bytes;
 use imgconv_model::{Child, Digest, Env, Outcome as LossKind, Report, Result, TopLevel};
 
 use super::subject;
@@ -15,15 +16,7 @@ pub(crate) fn carry(new: Child, listed: &Child, env: &Env, report: &mut Report) 
     let mut annotations = listed.annotations.clone();
     if new.digest != listed.digest {
         subject::drop_soci_of_descriptor(&mut annotations, listed, report);
-        for field in details(listed, &env.limits)? {
-            if is_of_bytes(&field) && !is_content(&field) {
-                let why = format!(
-                    "the field describes {}, and that document was rewritten",
-                    listed.digest
-                );
-                report.lose(format!("index.manifests.{field}"), LossKind::Dropped, why);
-            }
-        }
+        lose_of_bytes(listed, env, report)?;
     }
     let platform = listed.platform.clone().filter(|own| !own.os.is_empty());
     Ok(Child {
@@ -34,24 +27,39 @@ pub(crate) fn carry(new: Child, listed: &Child, env: &Env, report: &mut Report) 
     })
 }
 
+/// Reports the fields of a descriptor that were valid for the old bytes of its document only.
+fn lose_of_bytes(listed: &Child, env: &Env, report: &mut Report) -> Result<()> {
+    for field in details(listed, &env.limits)? {
+        if is_of_bytes(&field) && !is_content(&field) {
+            let why = format!(
+                "the field describes {}, and that document was rewritten",
+                listed.digest
+            );
+            report.lose(format!("index.manifests.{field}"), LossKind::Dropped, why);
+        }
+    }
+    Ok(())
+}
+
 /// Describes a document that was written anew for an entry of an index, whose other fields stay.
 pub(crate) fn of_entry(
     new: Child,
     listed: &Child,
     request: &Request<'_>,
     report: &mut Report,
-) -> Child {
+) -> Result<Child> {
     let mut annotations = listed.annotations.clone();
-    // Where there is no index, all annotations of the entry are reported.
+    // Where there is no index, all fields of the entry are reported.
     if request.capabilities.index {
         subject::drop_soci_of_descriptor(&mut annotations, listed, report);
+        lose_of_bytes(listed, request.env, report)?;
     }
-    Child {
+    Ok(Child {
         platform: listed.platform.clone().or(new.platform),
         annotations,
         raw: listed.raw.clone(),
         ..new
-    }
+    })
 }
 
 /// Updates the annotations for names whose text is a digest, as containerd writes them for images

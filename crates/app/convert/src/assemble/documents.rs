@@ -342,6 +342,7 @@ impl<'s> Assembler<'_, 's> {
         // The platform of the config: the given one, the assumed one, or none.
         let assumed = report.losses.iter().any(|loss| loss.field == "platform");
         child.platform = match &image.platform {
+            platform if assumed && !platform.is_complete() => Some(platform.completed(&env.host)),
             // Readers refuse such a descriptor of a layout (robustness K13). The descriptor of a
             // copy had no platform before.
             platform if !is_platform(platform) => {
@@ -356,7 +357,6 @@ impl<'s> Assembler<'_, 's> {
                 None
             }
             platform if !platform.os.is_empty() => Some(platform.clone()),
-            _ if assumed => Some(env.host.clone()),
             _ => None,
         };
         let platform = child.platform.as_ref().unwrap_or(&image.platform);
@@ -639,12 +639,18 @@ impl<'s> Assembler<'_, 's> {
                 let source = outcome.source_digest.clone();
                 source.is_none_or(|source| told.insert(source))
             }));
-            kept[entry.position] = new.map(|new| match new.digest == listed.digest {
+            kept[entry.position] = match new {
                 // A platform that was read from an image serves for choosing; an unchanged entry
                 // keeps its text.
-                true => listed.clone(),
-                false => descriptors::of_entry(new, listed, self.request, &mut report),
-            });
+                Some(new) if new.digest == listed.digest => Some(listed.clone()),
+                Some(new) => Some(descriptors::of_entry(
+                    new,
+                    listed,
+                    self.request,
+                    &mut report,
+                )?),
+                None => None,
+            };
         }
         let platforms = match self.request.capabilities.index {
             true => Vec::new(),

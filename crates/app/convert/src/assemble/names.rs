@@ -218,7 +218,7 @@ pub(crate) fn refuse_one_name(items: &[Item]) -> Result<()> {
         let Some(name) = &item.publication.name else {
             continue;
         };
-        let name = name.qualified();
+        let name = name.as_referred().qualified();
         let Some(other) = known.get(&name) else {
             known.insert(name, item);
             continue;
@@ -258,7 +258,8 @@ pub(crate) fn predicted_place(destination: &Locator, publication: &Publication) 
         return None;
     }
     let location = Location::parse(&destination.location).ok()?;
-    let own = publication.name.clone().unwrap_or_default();
+    let own = publication.name.as_ref().map(Name::as_referred);
+    let own = own.unwrap_or_default();
     // A tag or digest in the locator counts more than one in the name.
     let own_tag = own.tag.filter(|_| location.digest.is_none());
     let end = match (location.tag.or(own_tag), location.digest.or(own.digest)) {

@@ -4,7 +4,7 @@
 //! Only manifests are read, unless several ACIs match; rendering reads the contents.
 
 use std::{
-    cell::RefCell,
+    cell::{OnceCell, RefCell},
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,8 +18,8 @@ use imgconv_format_aci::{
 };
 use imgconv_fs::is_directory;
 use imgconv_model::{
-    Bundle, Code, Env, Error, Limits, Platform, Result, Root, RootEntry, StreamFormat as _,
-    Transport as _, quote,
+    Bundle, Code, Env, Error, Limits, Platform, Result, Root, RootEntry, Signature,
+    StreamFormat as _, Transport as _, quote,
 };
 use imgconv_tags::ImageTags;
 use imgconv_transport_appc::{APPC, AppImage};
@@ -32,7 +32,11 @@ use crate::{
     },
     tags,
 };
-use imgconv_locate::{locator::Locator, tree::json_files};
+use imgconv_locate::{
+    fetched::{check_signature, signature_to_check},
+    locator::Locator,
+    tree::json_files,
+};
 
 /// The place that stands for discovery.
 pub(crate) const DISCOVERY: &str = "appc:";
@@ -64,7 +68,36 @@ pub(crate) struct Known {
     pub aci: AciPart,
     /// True if the ACI was found by discovery: then it serves only the request that found it.
     discovered: bool,
+    /// The signature that the file must fit; `None` if the signature is not verified, or was verified already.
+    signature: Option<Signature>,
+    /// Set when the file fits its signature.
+    verified: OnceCell<()>,
 }
+
+impl Known {
+    /// Verifies the signature of a file that was found beside the sources or in a place of dependencies.
+    ///
+    /// # Errors
+    /// The errors of [`check_signature`].
+    pub(crate) fn verify(&self, env: &Env) -> Result<()> {
+        let Some(signature) = &self.signature else {
+            return Ok(());
+        };
+        if self.verified.get().is_none() {
+            let AciPart { blob, manifest, .. } = &self.aci;
+            let verified = check_signature(signature, blob, &manifest.name, env);
+            let verified = verified.map_err(|error| error.at(&*self.text))?;
+            for warning in verified.warnings {
+                env.notes.warn("weak-key", &*self.text, warning);
+            }
+            let _ = self.verified.set(());
+        }
+        Ok(())
+    }
+}
+
+/// An ACI of a place, up to its manifest, and the signature that its file must fit.
+pub(crate) type Found = (AciPart, Option<Signature>);
 
 impl Candidates {
     /// The ACI of that key.
@@ -81,7 +114,12 @@ impl Candidates {
             .or_else(|| all().position(|known| known.aci.manifest.raw == aci.manifest.raw))
     }
 
+    /// Adds an ACI whose signature is not to be verified, or was verified.
     pub(crate) fn add(&mut self, text: String, path: &str, aci: AciPart) -> usize {
+        self.add_found(text, path, (aci, None))
+    }
+
+    fn add_found(&mut self, text: String, path: &str, (aci, signature): Found) -> usize {
         let path = std::fs::canonicalize(path)
             .ok()
             .filter(|path| path.is_file());
@@ -94,6 +132,8 @@ impl Candidates {
             path,
             aci,
             discovered: false,
+            signature,
+            verified: OnceCell::new(),
         });
         self.all.len() - 1
     }
@@ -113,11 +153,11 @@ impl Candidates {
                 .hint("`--deps appc:` fetches the dependencies that no place has"));
         }
         if transport.place().any_file {
-            let Some(aci) = open_aci(location, env).map_err(at)? else {
+            let Some(found) = find_aci(location, env).map_err(at)? else {
                 let message = "this is neither an ACI nor a place with ACIs";
                 return Err(at(Error::new(Code::Unsupported, message)));
             };
-            self.add(location.clone(), location, aci);
+            self.add_found(location.clone(), location, found);
             return Ok(());
         }
         if is_directory(Path::new(location)).map_err(at)? {
@@ -145,8 +185,8 @@ impl Candidates {
                 (_, None) => bundle.locator(),
             };
             match aci_in(bundle, &entry, env) {
-                Ok(Some(aci)) => {
-                    self.add(text.clone(), &text, aci);
+                Ok(Some(found)) => {
+                    self.add_found(text.clone(), &text, found);
                 }
                 Ok(None) => {}
                 // A damaged ACI is reported only if no other ACI matches.
@@ -301,6 +341,8 @@ impl Candidates {
                     path: None,
                     aci,
                     discovered: true,
+                    signature: None,
+                    verified: OnceCell::new(),
                 });
                 self.all.len() - 1
             }
@@ -362,7 +404,14 @@ impl Candidates {
 }
 
 /// Reads a file up to the manifest, if it is an ACI.
+///
+/// # Errors
+/// If the file can't be read, or is a damaged ACI.
 pub fn open_aci(path: &str, env: &Env) -> Result<Option<AciPart>> {
+    Ok(find_aci(path, env)?.map(|(aci, _)| aci))
+}
+
+fn find_aci(path: &str, env: &Env) -> Result<Option<Found>> {
     let bundle = FILE.open(path, env)?;
     match bundle.roots()?.first() {
         Some(entry) => aci_in(&*bundle, entry, env),
@@ -371,14 +420,18 @@ pub fn open_aci(path: &str, env: &Env) -> Result<Option<AciPart>> {
 }
 
 /// Reads an entry up to its manifest, if it is an ACI.
-fn aci_in(bundle: &dyn Bundle, entry: &RootEntry, env: &Env) -> Result<Option<AciPart>> {
+fn aci_in(bundle: &dyn Bundle, entry: &RootEntry, env: &Env) -> Result<Option<Found>> {
     if let Some((part, inner)) = bundle.part(entry)? {
         return aci_in(&*part, &inner, env);
     }
     let root = bundle.root(entry)?;
     match &root {
         Root::Stream(stream) if Aci.recognise(stream) => {
-            Ok(decode_stream(stream, &bundle.locator(), &Aci, env)?.aci)
+            let Some(aci) = decode_stream(stream, &bundle.locator(), &Aci, env)?.aci else {
+                return Ok(None);
+            };
+            let signature = signature_to_check(bundle, &aci.manifest.name, env)?;
+            Ok(Some((aci, signature)))
         }
         Root::Stream(_) | Root::Document(_) => Ok(None),
     }

@@ -38,11 +38,17 @@ pub fn check(deps: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Gives every ACI that has dependencies or a path whitelist its rendered layers.
+/// Gives every ACI that has dependencies or a path whitelist its rendered layers. `merges` is true if the destination
+/// merges all layers.
 ///
 /// # Errors
 /// If a dependency is missing, ambiguous, or does not match its manifest's claims.
-pub fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env) -> Result<()> {
+pub fn render(
+    roots: &mut [SourceRoot<'_>],
+    options: &Options,
+    merges: bool,
+    env: &Env,
+) -> Result<()> {
     if !needed(roots) {
         return Ok(());
     }
@@ -72,7 +78,7 @@ pub fn render(roots: &mut [SourceRoot<'_>], options: &Options, env: &Env) -> Res
     for place in &options.deps {
         candidates.search(place, env)?;
     }
-    render_by(roots, &mut candidates, options, env)
+    render_by(roots, &mut candidates, options, merges, env)
 }
 
 /// Gives every ACI of a store its rendered layers, as [`render`] does. The candidates are searched
@@ -108,7 +114,7 @@ pub fn render_in_store(
             candidates.add(root.text.clone(), &root.place, aci.clone());
         }
     }
-    render_by(roots, candidates, options, env)
+    render_by(roots, candidates, options, false, env)
 }
 
 fn needed(roots: &[SourceRoot<'_>]) -> bool {
@@ -119,6 +125,7 @@ fn render_by(
     roots: &mut [SourceRoot<'_>],
     candidates: &mut Candidates,
     options: &Options,
+    merges: bool,
     env: &Env,
 ) -> Result<()> {
     for root in roots {
@@ -127,8 +134,8 @@ fn render_by(
         }
         let node = Arc::get_mut(&mut root.node).expect("a file's node is not shared");
         let Node::Image(node) = node else { continue };
-        // Unless all layers are squashed, the lower layers are read by the rules of layers.
-        let stacked = options.layers.squash != Some(Squash::All);
+        // Unless all layers are merged, the lower layers are read by the rules of layers.
+        let stacked = options.layers.squash != Some(Squash::All) && !merges;
         render_one(node, candidates, stacked, env).map_err(|error| error.at(&*root.text))?;
     }
     Ok(())
@@ -166,6 +173,7 @@ fn render_one(
         let layer: Layer = if level.key == root {
             node.image.layers[0].clone()
         } else {
+            known.verify(env)?;
             let expected = expected.get(&level.key).cloned().unwrap_or_default();
             let decoded = decode_stream(&known.aci.blob, &known.text, &expected, env)?;
             decoded.image.layers[0].clone()

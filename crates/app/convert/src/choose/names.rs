@@ -1,7 +1,9 @@
 //! The name that the user gives, in an option or with the destination.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use imgconv_locate::locator::{Locator, Reference};
-use imgconv_model::{Code, Error, Name, Names, Result, quote};
+use imgconv_model::{Code, Error, Name, Names, Outcome, Report, Result, quote};
 use imgconv_transport_registry::Location;
 
 use crate::{
@@ -129,6 +131,29 @@ pub(crate) fn given(destination: &Locator, options: &Options) -> Result<Options>
         _ => {}
     }
     Ok(options)
+}
+
+/// Keeps one root of each image where an image can have one name only: that of the destination, that of `--name`, or
+/// that of a file. Names that nobody replaced are reported.
+pub(crate) fn keep_one_name(
+    roots: &mut Vec<SourceRoot<'_>>,
+    destination: &Locator,
+    request: &Request<'_>,
+    report: &mut Report,
+) {
+    let named = request.options.name.is_some() || destination.reference.is_some();
+    if !named && !request.one_file {
+        return;
+    }
+    let mut known = BTreeSet::new();
+    roots.retain(|root| {
+        let is_first = known.insert(Arc::as_ptr(&root.node));
+        if !is_first && !named {
+            let why = format!("the file holds one name, so {} is lost", quote(&root.text));
+            report.lose("name", Outcome::Dropped, why);
+        }
+        is_first
+    });
 }
 
 /// Refuses one name for several images, which would replace each other.

@@ -11,16 +11,25 @@ use crate::read::{
 };
 
 /// Says whether a platform is asked for: all are if none is named. An unknown platform fits every
-/// request.
+/// request, and so does an unknown part of one.
 pub fn is_wanted(platforms: &[PlatformSpec], spec: &PlatformSpec) -> bool {
-    let platform = &spec.platform;
+    let own = &spec.platform;
+    let fits = |wanted: &PlatformSpec| {
+        let platform = own.completed(&wanted.platform);
+        let spec = PlatformSpec {
+            platform,
+            ..spec.clone()
+        };
+        spec.fits(wanted)
+    };
     platforms.is_empty()
-        || platform.os.is_empty() && platform.architecture.is_empty()
-        || platforms.iter().any(|wanted| spec.fits(wanted))
+        || own.os.is_empty() && own.architecture.is_empty()
+        || platforms.iter().any(fits)
 }
 
 /// Replaces each wanted ARM variant without an image by the highest lower variant that has one: an
-/// older instruction set runs on newer machines (robustness L15). An OS version that an image has
+/// older instruction set runs on newer machines (robustness L15). A platform without a variant that an image
+/// has exactly no longer stands for all variants (containerd, platforms/compare.go). An OS version that an image has
 /// exactly no longer stands for versions that begin with it (robustness K16).
 pub fn nearest(wanted: &[PlatformSpec], roots: &[SourceRoot<'_>]) -> Vec<PlatformSpec> {
     if wanted.is_empty() {
@@ -30,7 +39,7 @@ pub fn nearest(wanted: &[PlatformSpec], roots: &[SourceRoot<'_>]) -> Vec<Platfor
     let specs: Vec<PlatformSpec> = images.map(|(node, listed)| spec_of(node, listed)).collect();
     let there: Vec<Platform> = specs.iter().map(|spec| spec.platform.clone()).collect();
     let chosen = wanted.iter().map(|wanted| {
-        let platform = lower(&wanted.platform, &there);
+        let platform = without_variant(lower(&wanted.platform, &there), &there);
         let exact = PlatformSpec {
             exact: true,
             platform,
@@ -122,6 +131,45 @@ pub fn warn_second(report: &mut Report, place: &str, image: &ImageNode, platform
     report.warn("second-match", place, message);
 }
 
+/// Names the variant that a platform without a variant has, if there is an image of just this platform.
+fn without_variant(wanted: Platform, there: &[Platform]) -> Platform {
+    let asked = wanted.canonical();
+    let usual = match &*asked.architecture {
+        "amd64" => "v1",
+        "arm64" => "v8",
+        _ => return wanted,
+    };
+    let exactly = there.iter().any(|platform| platform.canonical() == asked);
+    match wanted.variant.is_none() && asked.variant.is_none() && exactly {
+        true => Platform {
+            variant: Some(usual.to_owned()),
+            ..wanted
+        },
+        false => wanted,
+    }
+}
+
+/// Warns about wanted platforms that no image has, where another wanted platform has one.
+pub fn warn_missing(wanted: &[PlatformSpec], roots: &[SourceRoot<'_>], report: &mut Report) {
+    let images = roots.iter().flat_map(|root| root.node.images());
+    let there: Vec<PlatformSpec> = images.map(|(node, listed)| spec_of(node, listed)).collect();
+    let has = |wanted: &PlatformSpec| {
+        let wanted = std::slice::from_ref(wanted);
+        there.iter().any(|spec| is_wanted(wanted, spec))
+    };
+    let (found, missing): (Vec<_>, Vec<_>) = wanted.iter().partition(|wanted| has(wanted));
+    if found.is_empty() {
+        return;
+    }
+    let mut names: Vec<String> = there.iter().map(ToString::to_string).collect();
+    names.sort();
+    names.dedup();
+    for wanted in missing {
+        let message = format!("no image is for {wanted}; available: {}", names.join(", "));
+        report.warn("missing-platform", "--platform", message);
+    }
+}
+
 fn lower(wanted: &Platform, there: &[Platform]) -> Platform {
     let asked = wanted.canonical();
     let level = |platform: &Platform| -> Option<u32> {
@@ -168,5 +216,27 @@ mod tests {
             assert_eq!(lower(&read(wanted), &there), read(found), "{wanted}");
         }
         assert_eq!(lower(&read("linux/arm/v4"), &there), read("linux/arm/v4"));
+    }
+
+    #[test]
+    fn a_platform_without_a_variant_means_the_image_without_a_variant_if_there_is_one() {
+        let read = |text: &str| Platform::parse(text).unwrap();
+        let chosen = |wanted: &str, there: &[&str]| {
+            let there: Vec<Platform> = there.iter().map(|text| read(text)).collect();
+            let wanted = without_variant(read(wanted), &there);
+            let fits = there.iter().map(|platform| platform.fits(&wanted));
+            fits.collect::<Vec<bool>>()
+        };
+        let amd64 = ["linux/amd64", "linux/amd64/v2", "linux/amd64/v3"];
+        assert_eq!(chosen("linux/amd64", &amd64), [true, false, false]);
+        assert_eq!(chosen("linux/x86_64", &amd64), [true, false, false]);
+        assert_eq!(chosen("linux/amd64/v2", &amd64), [false, true, false]);
+        assert_eq!(chosen("linux/amd64", &amd64[1..]), [true, true]);
+        let arm64 = ["linux/arm64/v8", "linux/arm64/v9"];
+        assert_eq!(chosen("linux/arm64", &arm64), [true, false]);
+        assert_eq!(
+            chosen("linux/arm", &["linux/arm/v6", "linux/arm/v7"]),
+            [true, true]
+        );
     }
 }

@@ -221,12 +221,7 @@ impl<'s> Planner<'_, 's> {
             .manifest(at, request, &mut image, &mut report)?;
         let (exact, told) = self.records.archives(node, request, &mut report)?;
         // The platform to assume if the image is written anew; a copy stays without a platform.
-        let assumed = match platform_of(node, listed) {
-            platform if platform.os.is_empty() || platform.architecture.is_empty() => {
-                request.env.host.clone()
-            }
-            platform => platform,
-        };
+        let assumed = platform_of(node, listed).completed(&request.env.host);
         let reversal = reversal::keepsake(node, root, target, request, &mut report)?;
         let env = &request.env.with_notes(&node.notes);
         let capabilities = &target.facts().capabilities;
@@ -393,12 +388,9 @@ impl<'s> Planner<'_, 's> {
     }
 }
 
-/// Gives an image without a platform the platform that the user named, if it is a single one.
+/// Gives an image without a platform, or with half of one, the platform that the user named, if it is a single one.
 pub(super) fn assume_platform(image: &mut Image, wanted: &[PlatformSpec]) {
-    if image.platform.os.is_empty()
-        && image.platform.architecture.is_empty()
-        && let [wanted] = wanted
-    {
-        image.platform = wanted.platform.clone();
+    if let [wanted] = wanted {
+        image.platform = image.platform.completed(&wanted.platform);
     }
 }

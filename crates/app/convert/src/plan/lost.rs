@@ -123,18 +123,21 @@ pub(crate) fn index(index: &Index, why: &str, env: &Env, report: &mut Report) ->
     Ok(())
 }
 
-/// Reports the annotations of the layers from `from` on, which are merged: the merged layer has none of
+/// Reports the annotations and URLs of the layers from `from` on, which are merged: the merged layer has none of
 /// them, for each of them is about one of these layers.
 pub(crate) fn merged_layers(layers: &[Layer], from: usize, report: &mut Report) {
-    let why = "the annotation describes a layer that was merged";
+    let mut lose = |field: String, noun: &str| {
+        let why = format!("{noun} a layer that was merged");
+        report.lose(field, LossKind::Dropped, why);
+    };
     for (i, layer) in layers.iter().enumerate().skip(from) {
         let keys = layer.annotations.keys();
         for key in keys.filter(|key| !describes_bytes(key)) {
-            report.lose(
-                format!("layers.{i}.annotations.{key}"),
-                LossKind::Dropped,
-                why,
-            );
+            let field = format!("layers.{i}.annotations.{key}");
+            lose(field, "the annotation describes");
+        }
+        if !layer.urls.is_empty() {
+            lose(format!("layers.{i}.urls"), "the URLs lead to");
         }
     }
 }

@@ -188,6 +188,69 @@ fn annotations_of_merged_layers_are_reported() {
     );
 }
 
+/// A blob that is merged or compressed again is another blob than the one of the URLs.
+#[test]
+fn urls_of_another_blob_are_reported() {
+    let work = Work::new();
+    let foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    work.image(&["a", "b"], |manifest| {
+        let layer = &mut manifest["layers"][1];
+        let kind = layer["mediaType"].as_str().unwrap();
+        let suffix = kind.strip_prefix("application/vnd.oci.image.layer.v1.tar");
+        layer["mediaType"] = json!(format!("{foreign}{}", suffix.unwrap()));
+        layer["urls"] = json!(["https://example.com/layer"]);
+    });
+    let url = json!(["https://example.com/layer"]);
+    let cases = [
+        (Options::default(), None),
+        (
+            squash(Squash::All),
+            Some("the URLs lead to a layer that was merged"),
+        ),
+        (
+            zstd(),
+            Some("the URLs lead to the blob before it was compressed again"),
+        ),
+    ];
+    for (i, (options, why)) in cases.into_iter().enumerate() {
+        let losses = work.losses(&format!("oci:out{i}"), &options);
+        let expected = why.map(|why| ("layers.1.urls".to_owned(), why.to_owned()));
+        assert_eq!(losses, Vec::from_iter(expected), "{i}");
+        let out = work.path(&format!("out{i}"));
+        let layers = blob(&out, &entry(&out))["layers"].clone();
+        let last = layers.as_array().unwrap().last().unwrap();
+        assert_eq!(
+            last["urls"],
+            if why.is_none() {
+                url.clone()
+            } else {
+                Value::Null
+            }
+        );
+    }
+}
+
+#[test]
+fn urls_of_a_manifest_that_was_rewritten_leave_the_index() {
+    let work = Work::new();
+    let mut listed = work.image(&["a"], |_| {});
+    listed["urls"] = json!(["https://example.com/manifest"]);
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [listed] });
+    let root = put(&work.path("in"), INDEX, &index);
+    work.list(&root);
+    let why = format!(
+        "the field describes {}, and that document was rewritten",
+        listed["digest"].as_str().unwrap()
+    );
+    let losses = work.losses("oci:out", &zstd());
+    assert_eq!(losses, [("index.manifests.urls".to_owned(), why)]);
+    let out = work.path("out");
+    let written = blob(&out, &entry(&out))["manifests"][0].clone();
+    assert_ne!(written["digest"], listed["digest"]);
+    assert_eq!(written["urls"], Value::Null);
+    assert_eq!(work.losses("oci:same", &Options::default()), []);
+}
+
 /// C15.
 #[test]
 fn an_annotation_with_the_diff_id_stays_true() {

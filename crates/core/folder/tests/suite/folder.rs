@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Read as _,
-    os::unix::fs::{PermissionsExt as _, symlink},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::Path,
     process::Command,
     sync::Arc,
@@ -138,6 +138,55 @@ fn attributes_of_the_user_are_kept_and_those_of_drivers_are_not() {
         line(Marks::None),
         "Regular 644 a SCHILY.xattr.user.key=value SCHILY.xattr.user.overlay.origin=x"
     );
+}
+
+#[test]
+fn a_noted_owner_is_the_owner_and_other_attributes_are_reported() {
+    let temporary = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let file = temporary.path().join("a");
+    fs::write(&file, "").unwrap();
+    let set =
+        |name: &str, value: &[u8]| rustix::fs::setxattr(&file, name, value, XattrFlags::empty());
+    if set("trusted.foo", b"1").is_err() {
+        return; // No extended attributes here, or not root: nothing can be made to be read.
+    }
+    let owner = |value: &[u8]| {
+        set("user.rootlesscontainers", value).unwrap();
+        let source = Box::new(std::io::Cursor::new(
+            tar(temporary.path(), Marks::None).unwrap(),
+        ));
+        let (limits, notes) = (Limits::default(), Notes::default());
+        let mut reader = imgconv_tar::Reader::new(source, &limits, &notes, "tar");
+        let entry = reader.next_entry().unwrap().unwrap();
+        (entry.uid, entry.gid, entry.pax.len())
+    };
+    assert_eq!(owner(&[0x08, 0xe8, 0x07, 0x10, 0x05]), (1000, 5, 0));
+    assert_eq!(owner(&[0x10, 0x05]), (0, 5, 0));
+    let kept = [0x08, 0xff, 0xff, 0xff, 0xff, 0x0f, 0x10, 0x05];
+    let own = fs::metadata(&file).unwrap().uid();
+    assert_eq!(owner(&kept), (own, 5, 0));
+    for malformed in [
+        &[0x08][..],
+        &[0x18, 1],
+        &[0x08, 0xff, 0xff, 0xff, 0xff, 0x7f],
+    ] {
+        assert_eq!(owner(malformed).2, 1, "{malformed:?}");
+    }
+    let notes = Notes::default();
+    folder(temporary.path(), Marks::None).report_left_out(&notes);
+    let losses = notes.take().losses;
+    assert_eq!(losses.len(), 1);
+    assert_eq!(losses[0].field, "xattrs");
+    assert!(
+        losses[0]
+            .why
+            .contains("has others (1), such as \"trusted.foo\" of file \"a\""),
+        "{}",
+        losses[0].why
+    );
+    let notes = Notes::default();
+    folder(temporary.path(), Marks::Overlay).report_left_out(&notes);
+    assert!(notes.take().losses.is_empty());
 }
 
 #[test]

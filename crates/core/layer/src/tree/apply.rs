@@ -284,6 +284,9 @@ impl Tree {
     fn place(&mut self, layer: &mut Applying, placing: &Placing<'_>) -> Result<()> {
         let path = placing.path;
         let (inode, target) = match placing.item.role {
+            // AUFS makes a whiteout by a hard link to its own file, so this file may lead to a whiteout of the
+            // same layer, which is no file in the tree. Only a link to the file needs the content.
+            Role::AufsLink if !self.leads_to_file(layer, placing.link)? => return Ok(()),
             Role::Link | Role::AufsLink => {
                 let (inode, target) = self.link(layer, placing.link)?;
                 self.header(layer, placing, inode);
@@ -401,27 +404,36 @@ impl Tree {
         }
     }
 
-    /// Finds the inode that a hard link leads to, and the path in the tree that has the inode.
-    fn link(&mut self, layer: &Applying, target: &[u8]) -> Result<(Id, Option<Id>)> {
-        if let Some(inode) = layer.aufs.get(target) {
-            return Ok((*inode, None));
-        }
-        let place = || format!("hard link to {}", quote(target));
+    /// Says whether the target of a hard link between files of AUFS is a file.
+    fn leads_to_file(&mut self, layer: &Applying, target: &[u8]) -> Result<bool> {
+        Ok(layer.aufs.contains_key(target) || self.find(target)?.is_some())
+    }
+
+    /// Finds the target of a hard link in the tree.
+    fn find(&mut self, target: &[u8]) -> Result<Option<Id>> {
         let (parent, name) = split(target);
         let limits = &self.env.limits;
-        let found = directory(
+        let parent = directory(
             &mut self.arena,
             &mut self.targets,
             parent,
             Intent::Find,
             limits,
         )
-        .map_err(|error| error.at(place()))?
-        .and_then(|parent| match name {
+        .map_err(|error| error.at(format!("hard link to {}", quote(target))))?;
+        Ok(parent.and_then(|parent| match name {
             b"" => Some(parent),
             _ => self.arena.child(parent, name),
-        });
-        let Some(id) = found else {
+        }))
+    }
+
+    /// Finds the inode that a hard link leads to, and the path in the tree that has the inode.
+    fn link(&mut self, layer: &Applying, target: &[u8]) -> Result<(Id, Option<Id>)> {
+        if let Some(inode) = layer.aufs.get(target) {
+            return Ok((*inode, None));
+        }
+        let place = || format!("hard link to {}", quote(target));
+        let Some(id) = self.find(target)? else {
             let message = match self.alone {
                 true => {
                     "the path does not exist earlier in this ACI, whose whitelist is applied to its own files, \

@@ -256,6 +256,10 @@ impl Model {
                         .resolve(&parent, true, &BTreeSet::new())
                         .map_err(|()| i)?;
                     let at = join(&at.unwrap(), &name);
+                    // AUFS links its own files to whiteouts.
+                    if special && self.flag(&at).is_none() {
+                        continue;
+                    }
                     if self.flag(&at).is_none_or(|flag| flag == b'5') {
                         return Err(i);
                     }

@@ -292,6 +292,11 @@ const ROWS: &[Row] = &[
         ],
         "aufs= plnk/ plnk/a= x=P z=old",
     ),
+    (
+        "F2, whiteouts are links",
+        &[&["d/x"], &["d/.wh.x", ".wh..wh.aufs=>d/.wh.x", "new"]],
+        "d/ new=",
+    ),
     ("F3", &[&["c%0,0", "d/"], &["c%0,0"]], "c%0,0 d/"),
     (
         "F4",

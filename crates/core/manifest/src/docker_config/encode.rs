@@ -168,19 +168,20 @@ fn assume_platform(
     assumed: &Platform,
     report: &mut Report,
 ) {
-    if !platform.os.is_empty() && !platform.architecture.is_empty() {
+    if platform.is_complete() {
         return;
     }
+    let whole = platform.completed(assumed);
     if platform.architecture.is_empty() {
-        set(top, TOP, "architecture", text(&assumed.architecture));
-        if let (None, Some(variant)) = (&platform.variant, &assumed.variant) {
+        set(top, TOP, "architecture", text(&whole.architecture));
+        if let (None, Some(variant)) = (&platform.variant, &whole.variant) {
             set(top, TOP, "variant", text(variant));
         }
     }
     if platform.os.is_empty() {
-        set(top, TOP, "os", text(&assumed.os));
+        set(top, TOP, "os", text(&whole.os));
     }
-    let message = format!("the image has no complete platform; {assumed} is assumed");
+    let message = format!("the image has no complete platform; {whole} is assumed");
     report.lose("platform", Outcome::Synthesised, &*message);
     report.warn("assumed-platform", "config", message);
 }

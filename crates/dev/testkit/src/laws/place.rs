@@ -329,7 +329,8 @@ impl<'a> Readable<'a> {
                 breaches.push(format!("another image, {:?}", found.0));
             } else if protected
                 && !matches!(damage, Damage::Flipped(_))
-                && found.0.is_some()
+                // An image that lost its tag is named by its digest.
+                && found.0.as_ref().is_some_and(|name| !name.contains('@'))
                 && !named.contains(found)
             {
                 breaches.push(format!("another name, {:?}", found.0));

@@ -372,3 +372,52 @@ fn a_layer_that_is_compressed_is_refused() {
     assert_eq!(error.code(), Code::Unsupported);
     assert!(error.to_string().starts_with("layer 0: "), "{error}");
 }
+
+/// C6d.
+#[test]
+fn the_urls_of_foreign_layers_come_and_go() {
+    let text_of = engine_config();
+    let memory = memory(&[("c.json", &text_of), ("a", "a"), ("b", "b")]);
+    let source = r#"{"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","size":7,"digest":"sha256:x","urls":["https://example.com/l"]}"#;
+    let entry = format!(
+        r#"{{"Config":"c.json","Layers":["a","b"],"LayerSources":{{"{ID_A}":{{"size":1}},"{ID_B}":{source}}}}}"#
+    );
+    let (mut image, report) = decode(&memory, &entry).unwrap();
+    assert_eq!(report, Report::default());
+    assert!(image.layers[0].urls.is_empty());
+    assert_eq!(image.layers[1].urls, ["https://example.com/l"]);
+    let (_, root, report) = encode(&image, &[ID_A, ID_B]);
+    assert_eq!(report, Report::default());
+    let value = |text: &str| imgconv_json::parse(text.as_bytes(), &Default::default(), "").unwrap();
+    let source = value(source);
+    let sources = value(text(&root))["LayerSources"].clone();
+    assert_eq!(
+        (sources.as_object().unwrap().len(), &sources[ID_B]),
+        (1, &source)
+    );
+    // A descriptor of OCI becomes docker's.
+    image
+        .originals
+        .retain(|original| original.role != "manifest");
+    image.layers[1].kind =
+        Some("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip".into());
+    let digest = Digest::parse(ID_A).unwrap();
+    image.layers[1].blob.facts = imgconv_model::Facts {
+        digest: Some(digest),
+        size: Some(7),
+    };
+    let (_, root, report) = encode(&image, &[ID_A, ID_B]);
+    assert_eq!(report, Report::default());
+    let found = &value(text(&root))["LayerSources"][ID_B];
+    assert_eq!(found["mediaType"], source["mediaType"]);
+    assert_eq!(
+        (&found["digest"], &found["size"]),
+        (&ID_A.into(), &7.into())
+    );
+    assert_eq!(found["urls"], source["urls"]);
+    // Without a digest the layer can't be described.
+    image.layers[1].blob.facts = Default::default();
+    let (_, root, report) = encode(&image, &[ID_A, ID_B]);
+    assert_eq!(report.losses[0].field, "layers.1.urls");
+    assert!(!text(&root).contains("LayerSources"));
+}

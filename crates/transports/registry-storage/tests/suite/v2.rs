@@ -171,6 +171,40 @@ fn what_no_tag_and_no_index_leads_to_is_an_entry_without_a_name() {
     assert_eq!(entries[1].child.as_ref().unwrap().digest, c);
 }
 
+/// K57.
+#[test]
+fn an_image_without_a_tag_is_named_by_its_digest() {
+    let fixture = Fixture::new();
+    let config = r#""config":{"mediaType":"application/vnd.oci.image.config.v1+json"}"#;
+    let artifact = config.replace("image.config", "empty");
+    let listed = r#"[{"artifactType":"a/b","digest":"x"}]"#;
+    let documents = [
+        (format!("{{{config}}}"), true),
+        (format!(r#"{{{config},"subject":{{}}}}"#), false),
+        (format!(r#"{{{config},"artifactType":"a/b"}}"#), false),
+        (format!("{{{artifact}}}"), false),
+        (r#"{"fsLayers":[]}"#.to_owned(), true),
+        (r#"{"manifests":[]}"#.to_owned(), true),
+        (format!(r#"{{"manifests":{listed}}}"#), false),
+    ];
+    for (text, named) in documents {
+        let digest = fixture.blob(&text);
+        fixture.revision("team/app", &digest);
+        let entries = fixture
+            .open_of(Some("example.com"))
+            .unwrap()
+            .roots()
+            .unwrap();
+        let mut entries = entries.into_iter();
+        let entry = entries
+            .find(|entry| entry.digest() == Some(digest))
+            .unwrap();
+        let name = entry.name.map(|name| name.to_string());
+        let expected = format!("example.com/team/app@{digest}");
+        assert_eq!(name, named.then_some(expected), "{text}");
+    }
+}
+
 #[test]
 fn damage_is_an_error_of_that_entry_alone() {
     let fixture = Fixture::new();

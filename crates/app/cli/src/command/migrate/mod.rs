@@ -11,7 +11,7 @@ use imgconv::{Code, Document, Env, Error, Merged, MigrateOptions, Result, Rules,
 use crate::{
     environment::completion_index,
     options::{Common, Conversion, Destination, Site},
-    outcome::{open_page, open_report},
+    outcome::{open_digests, open_page, open_report, write_digests},
     screen::line,
 };
 
@@ -126,12 +126,17 @@ impl Migrate {
         env.places.keep_files = !writing.safety.overwrite;
         let options = self.options(&env)?;
         let report = open_report(writing.report.as_deref(), &env)?;
+        let digests = open_digests(writing, &env)?;
         let page = self.selection.report_html.as_deref();
         let page = page.map(|path| open_page(path, "--report-html", &env));
         let page = page.transpose()?;
         let source = writing.source.locator(source)?;
         let destination = self.to.locator(destination)?;
         let migration = imgconv::migrate(&source, &destination, &options, &env)?;
+        if let Some(file) = digests {
+            let images = migration.images.iter();
+            write_digests(file, images.filter_map(|image| image.digest.as_deref()))?;
+        }
         if let Some(report) = report {
             let text = line(&Document::new(&migration)) + "\n";
             report.write(text.as_bytes())?;
@@ -152,6 +157,11 @@ impl Migrate {
     fn options(&self, env: &Env) -> Result<MigrateOptions> {
         let mut conversion = self.conversion.options()?;
         conversion.host.clone_from(&self.of_site.host);
+        if !self.site && self.of_site.is_given() {
+            let message = "`--url`, `--pubkeys` and `--pgp-key` belong to a site";
+            let hint = "`--site` makes a site of the destination";
+            return Err(Error::new(Code::Usage, message).hint(hint));
+        }
         let selection = &self.selection;
         let rules = Rules::read(&selection.only, &selection.exclude, &selection.rename)?;
         if conversion.name.is_some() {

@@ -1,17 +1,21 @@
-//! The report of sockets, which no tar can hold.
+//! The report of sockets, which no tar can hold, and of attributes that do not belong to an image.
 
-use imgconv_model::{Notes, Outcome};
+use imgconv_model::{Notes, Outcome, quote};
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, statat};
 
 use crate::{
-    entry::{below, place},
-    folder::Folder,
+    entry::{Found, below, place},
+    folder::{Folder, Marks},
 };
 
 impl Folder {
-    /// Looks for sockets in the whole folder, and reports them as one loss. A directory that can't be
-    /// read is passed over: reading the tar gives its error.
-    pub fn report_sockets(&self, notes: &Notes) {
+    /// Looks for sockets in the whole folder, and reports them as one loss; so are the extended attributes of a root
+    /// file system that are left out. A file that can't be read is passed over: reading the tar gives its error.
+    pub fn report_left_out(&self, notes: &Notes) {
+        let mut attributes = Attributes::default();
+        if self.marks == Marks::None {
+            attributes.look(self, b"");
+        }
         let mut directories = vec![Vec::new()];
         let (mut entries, mut count) = (0, 0_u64);
         let mut first: Option<Vec<u8>> = None;
@@ -40,6 +44,9 @@ impl Folder {
                     }
                     kind => Ok(kind),
                 };
+                if self.marks == Marks::None {
+                    attributes.look(self, &path);
+                }
                 match kind {
                     Ok(FileType::Directory) if path.len() as u64 <= self.limits.path => {
                         directories.push(path);
@@ -60,5 +67,41 @@ impl Folder {
             let why = format!("a layer holds no sockets, and {what} has {count}, such as {first}");
             notes.lose("sockets", Outcome::Dropped, why);
         }
+        attributes.report(&self.what, notes);
+    }
+}
+
+/// The extended attributes that are left out.
+#[derive(Default)]
+struct Attributes {
+    count: u64,
+    /// The first file by its path, and its first attribute.
+    first: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Attributes {
+    fn look(&mut self, folder: &Folder, path: &[u8]) {
+        let found = Found::locate(&folder.root, path).and_then(|found| found.left_out());
+        for name in found.unwrap_or_default() {
+            self.count += 1;
+            let one = (path.to_vec(), name);
+            if self.first.as_ref().is_none_or(|first| one < *first) {
+                self.first = Some(one);
+            }
+        }
+    }
+
+    fn report(self, what: &str, notes: &Notes) {
+        let Some((path, name)) = self.first else {
+            return;
+        };
+        let why = format!(
+            "of a folder's attributes only `user.*` and `security.capability` are read; {what} has others ({}), such \
+             as {} of {}",
+            self.count,
+            quote(name),
+            place(&path)
+        );
+        notes.lose("xattrs", Outcome::Dropped, why);
     }
 }
