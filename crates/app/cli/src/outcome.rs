@@ -1,7 +1,11 @@
 //! The common part of commands that write images: the call, the printed lines, and the report file.
 
 use std::{
-    cmp::Ordering, collections::BTreeMap, io::IsTerminal as _, path::Path, process::ExitCode,
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    io::IsTerminal as _,
+    path::Path,
+    process::ExitCode,
 };
 
 use imgconv::{
@@ -70,7 +74,13 @@ pub(crate) fn reported(
     let outcome = work()?;
     if let Some(file) = digests {
         let images = outcome.images.iter();
-        write_digests(file, images.filter_map(|image| image.digest.as_deref()))?;
+        let digests = images.flat_map(|image| [image.index.as_deref(), image.digest.as_deref()]);
+        // The digest of an index stands before those of its images, once.
+        let mut known = BTreeSet::new();
+        write_digests(
+            file,
+            digests.flatten().filter(|digest| known.insert(*digest)),
+        )?;
     }
     if let Some(report) = report {
         report.write(document(&outcome).as_bytes())?;

@@ -8,6 +8,7 @@ use std::{
 use imgconv_fs::is_there;
 use imgconv_layout::INDEX_FILE;
 use imgconv_locate::locator::{Locator, Reference};
+use imgconv_manifest::media_type::{DOCKER_LIST, OCI_INDEX};
 use imgconv_model::{
     Algorithm, BundleSink, Document, Env, Notes, Outcome as LossKind, Publication, Report, Result,
     Shape, TopLevel, quote_path,
@@ -68,13 +69,18 @@ pub fn name_roots(sink: &dyn BundleSink, items: &mut [Item], options: &Options) 
     Ok(())
 }
 
-/// Reports the digests under which a place lists images that it describes itself.
+/// Reports the digests under which a place lists images that it describes itself, and those of indexes.
 pub fn note_digests(items: &mut [Item], publications: &[Publication]) {
     for (item, publication) in items.iter_mut().zip(publications) {
         if item.publication.root.digest != publication.root.digest
             && let [image] = &mut item.images[..]
         {
             image.digest = Some(publication.root.digest.to_string());
+        }
+        if [OCI_INDEX, DOCKER_LIST].contains(&&*publication.root.kind) {
+            for image in &mut item.images {
+                image.index = Some(publication.root.digest.to_string());
+            }
         }
         item.publication = publication.clone();
     }

@@ -65,8 +65,12 @@ pub struct ImageOutcome {
     pub format: String,
     /// The image's platform; null for artifacts that are no images.
     pub platform: Option<String>,
-    /// The digest of the written root document, or of the file.
+    /// The digest of the written manifest, or of the file.
     pub digest: Option<String>,
+    /// The digest of the written index that lists the image, to which the name leads; absent for an image without an
+    /// index, and in a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
     /// The digest of the source's root document.
     pub source_digest: Option<String>,
     /// The digest of the source's config; null if the source has none.

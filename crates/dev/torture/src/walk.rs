@@ -423,6 +423,9 @@ impl Walk<'_> {
             self.losses(&losses, &reports[0])?;
         }
         let found = place::flat(&path)?;
+        if let Some(rendered) = image.rendered.take() {
+            image.tree = rendered;
+        }
         self.tree(&image, &found)?;
         if image.family == Family::Aci {
             return self.convert(here, Kind::Layout);

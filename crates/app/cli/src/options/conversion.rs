@@ -70,7 +70,9 @@ pub(crate) struct Writing {
     /// The result has every loss and every warning.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) report: Option<PathBuf>,
-    /// Write the digest of each written image to a file, a line each
+    /// Write the digest of each written image and index to a file, a line each
+    ///
+    /// The digest of an index stands before those of its images.
     #[arg(
         long,
         value_name = "FILE",

@@ -3,8 +3,12 @@
 use std::fs;
 
 use imgconv_testkit::build;
+use serde_json::Value;
 
-use crate::{migrate::images, sandbox::Sandbox};
+use crate::{
+    migrate::images,
+    sandbox::{Sandbox, labels},
+};
 
 #[test]
 fn n15_a_migration_replaces_its_own_files_only() {
@@ -92,6 +96,38 @@ fn the_file_of_digests_is_that_of_a_real_run() {
         fs::read_to_string(sandbox.path("digests")).unwrap(),
         digests
     );
+}
+
+#[test]
+fn the_digest_of_an_index_is_told() {
+    let sandbox = Sandbox::new();
+    for arch in ["amd64", "aarch64"] {
+        let file = format!("{arch}.aci");
+        sandbox.aci(&file, "example.com/a", &labels("1.0", arch), "file a \"1\"");
+    }
+    let convert = [
+        "aci-to-oci",
+        "amd64.aci",
+        "aarch64.aci",
+        "out",
+        "--digestfile",
+        "digests",
+    ];
+    let result = sandbox.ok(&[&convert[..], &["--json"]].concat());
+    let result: Value = serde_json::from_str(&result).unwrap();
+    let index = fs::read(sandbox.path("out/index.json")).unwrap();
+    let index: Value = serde_json::from_slice(&index).unwrap();
+    let images = result["images"].as_array().unwrap();
+    let mut expected = vec![index["manifests"][0]["digest"].as_str().unwrap()];
+    for image in images {
+        assert_eq!(image["index"], expected[0]);
+        expected.push(image["digest"].as_str().unwrap());
+    }
+    let digests = fs::read_to_string(sandbox.path("digests")).unwrap();
+    assert_eq!(digests.lines().collect::<Vec<_>>(), expected);
+    let one = sandbox.ok(&["aci-to-oci", "amd64.aci", "one", "--json"]);
+    let one: Value = serde_json::from_str(&one).unwrap();
+    assert_eq!(one["images"][0].get("index"), None);
 }
 
 #[test]
