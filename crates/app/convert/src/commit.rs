@@ -200,9 +200,11 @@ pub(crate) fn outcome(
     });
     let image_tags = image_tags.collect();
     let mut images = Vec::new();
+    let several = items.len() > 1;
     for (i, item) in items.into_iter().enumerate() {
         let place = places.get(i).cloned();
-        let place = place.or_else(|| names::predicted_place(destination, &item.publication));
+        let predicted = || names::predicted_place(destination, &item.publication, several);
+        let place = place.or_else(predicted);
         let referred = item.publication.reference.clone();
         for mut image in item.images {
             image.destination = place.clone().unwrap_or_else(|| destination.to_string());

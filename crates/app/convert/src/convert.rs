@@ -219,7 +219,7 @@ fn refuse(
     if request.target.is_stream() {
         check::refuse_same_file(expected, sources, destination)?;
     } else if request.place.has_names() {
-        refuse_one_name(expected)?;
+        refuse_one_name(expected, destination)?;
     }
     if options.strict {
         check::refuse_losses(expected)?;

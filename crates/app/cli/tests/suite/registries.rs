@@ -219,3 +219,28 @@ fn l19_a_server_that_sends_nothing_is_given_up() {
     ];
     sandbox.fails(&[&args[..], &limits].concat(), 1, &["took too long"]);
 }
+
+#[test]
+fn two_images_for_one_tag_are_refused_before_anything_is_sent() {
+    let sandbox = Sandbox::new();
+    for name in ["a", "b"] {
+        sandbox.layout(
+            name,
+            &format!("example.com/{name}"),
+            &[&format!("file {name}")],
+        );
+        sandbox.ok(&["convert", name, "oci:both"]);
+    }
+    let registry = Registry::start();
+    let host = registry.server.authority();
+    let place = format!("docker://{host}/team/app");
+    let push = ["convert", "both", &place, "--plain-http", &host];
+    let name = format!("would get the name \"{host}/team/app:1.0\"");
+    sandbox.fails(&push, 1, &["error[ambiguous]", &name]);
+    sandbox.fails(&[&push[..], &["--dry-run"]].concat(), 1, &[&name]);
+    let sent = registry.server.requests();
+    assert!(
+        sent.iter().all(|request| request.method == "GET"),
+        "{sent:?}"
+    );
+}

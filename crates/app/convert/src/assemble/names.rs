@@ -208,17 +208,20 @@ pub(crate) fn add_names(items: &mut Vec<Item>, options: &Options) -> Result<()> 
     Ok(())
 }
 
-/// Refuses two different images that would get one name, before anything is written.
+/// Refuses two different images that would get one name, or one tag of a registry's repository, before anything is
+/// written.
 ///
 /// # Errors
 /// [`Code::Ambiguous`] with both images.
-pub(crate) fn refuse_one_name(items: &[Item]) -> Result<()> {
-    let mut known: BTreeMap<Name, &Item> = BTreeMap::new();
+pub(crate) fn refuse_one_name(items: &[Item], destination: &Locator) -> Result<()> {
+    let mut known: BTreeMap<String, &Item> = BTreeMap::new();
     for item in items {
-        let Some(name) = &item.publication.name else {
+        let own = item.publication.name.as_ref();
+        let own = own.map(|name| name.as_referred().qualified().to_string());
+        let place = predicted_place(destination, &item.publication, items.len() > 1);
+        let Some(name) = place.or(own) else {
             continue;
         };
-        let name = name.as_referred().qualified();
         let Some(other) = known.get(&name) else {
             known.insert(name, item);
             continue;
@@ -236,7 +239,7 @@ pub(crate) fn refuse_one_name(items: &[Item]) -> Result<()> {
         });
         let message = format!(
             "two images would get the name {}: {}",
-            quote(name.to_string()),
+            quote(in_registry(&name).unwrap_or(&name)),
             both.join(" and ")
         );
         return Err(Error::new(Code::Ambiguous, message).hint(
@@ -252,17 +255,24 @@ pub(crate) fn in_registry(place: &str) -> Option<&str> {
     place.strip_prefix("docker://")
 }
 
-/// The place of a publication in a registry, before it is written.
-pub(crate) fn predicted_place(destination: &Locator, publication: &Publication) -> Option<String> {
+/// The place of a publication in a registry, before it is written. One of several documents that has no name, such as a
+/// referrer, gets no tag.
+pub(crate) fn predicted_place(
+    destination: &Locator,
+    publication: &Publication,
+    is_one_of_several: bool,
+) -> Option<String> {
     if destination.transport.place().names() != Some(Names::Location) {
         return None;
     }
+    let is_named = publication.name.is_some() || publication.reference.is_some();
     let location = Location::parse(&destination.location).ok()?;
     let own = publication.name.as_ref().map(Name::as_referred);
     let own = own.unwrap_or_default();
     // A tag or digest in the locator counts more than one in the name.
     let own_tag = own.tag.filter(|_| location.digest.is_none());
     let end = match (location.tag.or(own_tag), location.digest.or(own.digest)) {
+        _ if is_one_of_several && !is_named => format!("@{}", publication.root.digest),
         (Some(tag), _) => format!(":{tag}"),
         (None, Some(digest)) => format!("@{digest}"),
         (None, None) => ":latest".to_owned(),
