@@ -2,7 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{Args as _, CommandFactory, Error, FromArgMatches as _, Parser, error::ErrorKind};
+use clap::{
+    ArgAction, Args as _, CommandFactory, Error, FromArgMatches as _, Parser, error::ErrorKind,
+};
 
 use crate::{
     command::Command,
@@ -57,7 +59,8 @@ pub(crate) fn program() -> clap::Command {
 
 /// Moves the access options that stand before the command behind its name, so that
 /// `imgconv --authfile FILE ls LOCATOR` works although only some commands have these options.
-/// A `help` behind the name of a command moves to the front.
+/// A `help` behind the name of a command moves to the front. Where a command takes several places before the
+/// last one, the options move before all of them.
 fn behind_the_command(words: Vec<OsString>, program: &clap::Command) -> Vec<OsString> {
     let access = Access::augment_args(clap::Command::new("access"));
     let mut words = words.into_iter().peekable();
@@ -87,7 +90,43 @@ fn behind_the_command(words: Vec<OsString>, program: &clap::Command) -> Vec<OsSt
             break;
         }
     }
-    [front, names, moved, words.collect()].concat()
+    let rest = options_first(words.collect(), command, program);
+    [front, names, moved, rest].concat()
+}
+
+/// Moves the options before the places if a command takes several places before the last one: clap takes what follows
+/// an option for further places of the first kind only. Words that can't be told apart stay as they are.
+fn options_first(
+    words: Vec<OsString>,
+    command: &clap::Command,
+    program: &clap::Command,
+) -> Vec<OsString> {
+    let several = |place: &clap::Arg| matches!(place.get_action(), ArgAction::Append);
+    let last = command.get_positionals().last();
+    if last.is_none_or(several) || !command.get_positionals().any(several) {
+        return words;
+    }
+    let (mut options, mut places) = (Vec::new(), Vec::new());
+    let mut rest = words.iter().cloned();
+    while let Some(word) = rest.next() {
+        if word == "--" {
+            places.push(word);
+            places.extend(rest);
+            break;
+        }
+        if word == "-" || !word.as_encoded_bytes().starts_with(b"-") {
+            places.push(word);
+            continue;
+        }
+        match option(&word, command).or_else(|| option(&word, program)) {
+            Some(takes_value) => {
+                options.push(word);
+                options.extend(rest.by_ref().take(usize::from(takes_value)));
+            }
+            None => return words,
+        }
+    }
+    [options, places].concat()
 }
 
 /// Finds the option that a word names, and tells whether the next word is the value of the option.
@@ -153,6 +192,18 @@ mod tests {
             (
                 "imgconv migrate a b --creds c",
                 "imgconv migrate a b --creds c",
+            ),
+            (
+                "imgconv aci-to-oci a b --deps d out -q",
+                "imgconv aci-to-oci --deps d -q a b out",
+            ),
+            (
+                "imgconv publish a --host=h - site -- -x",
+                "imgconv publish --host=h a - site -- -x",
+            ),
+            (
+                "imgconv publish a --no-such b site",
+                "imgconv publish a --no-such b site",
             ),
         ] {
             assert_eq!(moved(words), expected, "{words}");

@@ -51,10 +51,12 @@ pub(crate) const SIGNATURE: &str = ".asc";
 pub(crate) struct Journal {
     /// The path of the journal, for messages.
     pub(crate) path: PathBuf,
+    /// True if the user named the directory of the journal.
+    named: bool,
     file: Mutex<File>,
     layers: Mutex<BTreeMap<String, SealedLayer>>,
     images: BTreeMap<String, Done>,
-    /// The paths below the destination of files that a run was about to write.
+    /// The recorded paths of files that a run was about to write.
     begun: BTreeSet<String>,
     /// The number of damaged lines; nothing relies on them.
     pub(crate) damaged: usize,
@@ -325,7 +327,8 @@ enum Line<T, L> {
     Image(String, T),
     /// The record of a layer.
     Layer(String, L),
-    /// The path below the destination of a file that is about to be written.
+    /// A file that is about to be written: its path below the destination, or the whole path in a journal that the
+    /// user named.
     File(String),
 }
 
@@ -372,6 +375,7 @@ impl Journal {
         }
         let mut journal = Self {
             path,
+            named,
             file: Mutex::new(file),
             layers: Mutex::default(),
             images: BTreeMap::new(),
@@ -505,21 +509,38 @@ impl Journal {
         self.append(&Line::<&Done, ()>::Image(key.to_owned(), done))
     }
 
-    /// Returns the paths below the destination of all files that earlier runs wrote, or were about to write
-    /// when they were killed.
-    pub(crate) fn own_files(&self) -> impl Iterator<Item = &str> {
+    /// Returns the files below a destination that earlier runs wrote, or were about to write when they were killed. A
+    /// journal that the user named may be that of several destinations, so there a recorded file counts only if it is
+    /// unchanged.
+    pub(crate) fn own_files(&self, root: &Path) -> Vec<PathBuf> {
         let files = self.images.values().flat_map(|done| &done.files);
-        let written = files.map(|file| &*file.path);
-        written.chain(self.begun.iter().map(|path| &**path))
+        let files = files.filter(|file| !self.named || file.stands(root));
+        let written = files.map(|file| root.join(&file.path));
+        let base = self.base(root);
+        let below = |path: &String| Some(root.join(Path::new(path).strip_prefix(&base).ok()?));
+        written.chain(self.begun.iter().filter_map(below)).collect()
     }
 
     /// Records that a file is about to be written where no file is, so that a run after a kill may replace the
-    /// file.
+    /// file. A path that is no UTF-8 is not recorded.
     ///
     /// # Errors
     /// If the line can't be made durable.
-    pub(crate) fn note_file(&self, path: &str) -> Result<()> {
-        self.append(&Line::<(), ()>::File(path.to_owned()))
+    pub(crate) fn note_file(&self, root: &Path, path: &Path) -> Result<()> {
+        let below = path.strip_prefix(root).unwrap_or(path);
+        match self.base(root).join(below).to_str() {
+            Some(text) => self.append(&Line::<(), ()>::File(text.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// The place that recorded paths of files begin with: the destination, or nothing where the journal lies in the
+    /// destination and moves with it.
+    fn base(&self, root: &Path) -> PathBuf {
+        match self.named {
+            true => std::path::absolute(root).unwrap_or_else(|_| root.to_owned()),
+            false => PathBuf::new(),
+        }
     }
 
     fn append(&self, line: &impl Serialize) -> Result<()> {

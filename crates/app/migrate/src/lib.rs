@@ -22,7 +22,9 @@ mod work;
 use std::{path::PathBuf, sync::Arc};
 
 use imgconv_fs::jobs_within_limit;
-use imgconv_model::{Code, Env, Error, Event, Phase, PlaceOptions, Result, quote_path};
+use imgconv_model::{
+    Code, Env, Error, Event, Notes as Warnings, Phase, PlaceOptions, Result, quote_path,
+};
 use imgconv_stream::Pool;
 
 use self::{
@@ -127,10 +129,10 @@ pub fn migrate(
         true => (None, false),
         false => begin(&target, &plan, &jobs, options, env)?,
     };
-    let warnings = journal.as_ref().map(told).unwrap_or_default();
+    let mut warnings = journal.as_ref().map(told).unwrap_or_default();
     // A migration replaces its own files, and no others. The ACIs of a site lie in a directory of the migration.
     let own_files = match (&journal, target.root()) {
-        (Some(journal), Some(root)) => journal.own_files().map(|path| root.join(path)).collect(),
+        (Some(journal), Some(root)) => journal.own_files(root).into_iter().collect(),
         _ => Default::default(),
     };
     let env = &Env {
@@ -150,6 +152,7 @@ pub fn migrate(
     });
     let pool = Pool::new(env.jobs)?;
     let journal = journal.map(Arc::new);
+    let moved = Warnings::default();
     let worker = Worker {
         source: &source,
         destination: &target,
@@ -160,8 +163,12 @@ pub fn migrate(
         jobs: &jobs,
         state: State::new(&source, &target, (&plan, &jobs), journal.as_ref(), env),
         journal,
+        moved: &moved,
     };
     let (mut images, files, mut stopped) = worker.run();
+    let mut moved = moved.take();
+    moved.sort();
+    warnings.extend(moved.warnings.into_iter().map(Failure::warned));
     let (acis, tags): (Vec<_>, Vec<_>) = files.into_iter().map(|it| (it.acis, it.tags)).unzip();
     if let (Some(site), None, false) = (&options.site, &stopped, conversion.dry_run)
         && !acis.concat().is_empty()

@@ -7,7 +7,7 @@ use std::{
 };
 
 use imgconv_convert::{DOCUMENT_VERSION, outcome::BAD_RECORD, read::search::UNREAD};
-use imgconv_model::{Code, Error, Result, quote, quote_path};
+use imgconv_model::{Code, Error, Result, Warning, quote, quote_path};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -181,6 +181,15 @@ pub struct Failure {
 }
 
 impl Failure {
+    pub(super) fn warned(warning: Warning) -> Self {
+        Self {
+            code: warning.code.to_owned(),
+            at: vec![warning.at],
+            message: warning.message,
+            hint: None,
+        }
+    }
+
     pub(super) fn of(error: &Error) -> Self {
         Self {
             code: error.code().to_string(),

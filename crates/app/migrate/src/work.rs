@@ -68,6 +68,8 @@ pub(super) struct Worker<'a> {
     /// Positions in the plan.
     pub(super) jobs: &'a [usize],
     pub(super) journal: Option<Arc<Journal>>,
+    /// The warnings about images that lost a name in a layout.
+    pub(super) moved: &'a imgconv_model::Notes,
     pub(super) state: State<'a>,
 }
 
@@ -439,12 +441,8 @@ impl Worker<'_> {
             Kind::Site | Kind::Layout | Kind::Layouts | Kind::Registry | Kind::Engine => Vec::new(),
         };
         for path in paths {
-            let below = path.strip_prefix(root).ok().and_then(Path::to_str);
-            if let Some(below) = below
-                && self.env.places.keeps(&path)
-                && !imgconv_fs::is_there(&path)?
-            {
-                journal.note_file(below)?;
+            if self.env.places.keeps(&path) && !imgconv_fs::is_there(&path)? {
+                journal.note_file(root, &path)?;
             }
         }
         Ok(())
@@ -639,7 +637,8 @@ impl Worker<'_> {
     }
 
     fn open(&self, locator: &Locator) -> Result<Box<dyn BundleSink>> {
-        let mut sink = self.destination.open(locator, self.options, self.env)?;
+        let env = self.env.with_notes(self.moved);
+        let mut sink = self.destination.open(locator, self.options, &env)?;
         if self.destination.kind == Kind::Layout {
             sink.set_top_level(self.state.top_level.clone());
         }

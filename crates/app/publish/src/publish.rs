@@ -17,8 +17,8 @@ use std::{
 
 use imgconv_format_aci::{Aci, identifier, platform};
 use imgconv_model::{
-    Algorithm, Code, Digest, Env, Error, FormatFamily, Name, Reader, Result, Root,
-    StreamFormat as _, quote, quote_path,
+    Algorithm, Code, Digest, Env, Error, FormatFamily, Name, Outcome as LossKind, Reader, Report,
+    Result, Root, StreamFormat as _, quote, quote_path,
 };
 use imgconv_stream::HashingReader;
 use imgconv_tags::ImageTags;
@@ -117,8 +117,8 @@ pub fn publish(
         acis.push(staged.map_err(|error| error.at(given.text.clone()))?);
     }
     let folder = site.temporary("converted");
-    let converted = converted(&others, &renamed, &folder, options, env)?;
-    for image in &converted.images {
+    let mut converted = converted(&others, &renamed, &folder, options, env)?;
+    for image in &mut converted.images {
         // An ACI that was restored exactly has its signature beside it.
         let file = PathBuf::from(&image.destination);
         let mut signature = signature_beside(&file)?;
@@ -126,6 +126,9 @@ pub fn publish(
             && let Some(aci) = kept.iter().find(|aci| aci.text == image.source)
         {
             signature = aci.signature_of(&file)?;
+            if signature.is_none() && aci.signature.is_some() {
+                lose_signature(image, options)?;
+            }
         }
         acis.push(Staged {
             // The signature of the restored ACI does not fit, and the one on the site may be the same.
@@ -138,12 +141,31 @@ pub fn publish(
     Ok(outcome)
 }
 
+/// Reports the signature of an ACI that was written anew.
+///
+/// # Errors
+/// [`Code::Strict`] if losses are forbidden.
+fn lose_signature(image: &mut ImageOutcome, options: &PublishOptions) -> Result<()> {
+    let why = "the ACI was written anew, and the signature is of the given file";
+    if options.conversion.strict {
+        let message = format!("`--strict` refuses: signature dropped: {why}");
+        return Err(Error::new(Code::Strict, message).at(image.source.clone()));
+    }
+    let mut report = Report::default();
+    report.lose("signature", LossKind::Dropped, why);
+    image.add_report(report);
+    Ok(())
+}
+
 /// Says whether options ask for other ACIs than the given ones, or for some of them. Then a conversion chooses and
 /// writes the ACIs.
 fn asks_for_changes(options: &Options) -> bool {
     let of_images = options.name.is_some() || !options.platforms.is_empty();
     let of_tags = options.image_tags || options.record.is_some();
-    of_images || of_tags || options.layers != Options::default().layers
+    // An ACI has one layer, so merging changes nothing.
+    let mut layers = options.layers;
+    layers.squash = None;
+    of_images || of_tags || layers != Options::default().layers
 }
 
 /// An ACI that is a complete file on the file system of a site.

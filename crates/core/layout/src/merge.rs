@@ -34,8 +34,16 @@ impl Index {
         let mut named = ByName::default();
         let mut unnamed: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
         let mut items: Vec<Option<Item>> = Vec::with_capacity(old.len() + published.len());
+        // The number of descriptors of each image.
+        let mut left: BTreeMap<Digest, usize> = BTreeMap::new();
+        for new in published {
+            *left.entry(new.child.digest).or_default() += 1;
+        }
         for item in old {
             let at = items.len();
+            if let Some(digest) = item.digest() {
+                *left.entry(digest).or_default() += 1;
+            }
             match (item.names().is_empty(), item.digest()) {
                 (false, _) => named.add(item.names(), at),
                 (true, Some(digest)) => unnamed.entry(digest).or_default().push(at),
@@ -54,6 +62,16 @@ impl Index {
                 let item = items[*at].as_ref();
                 item.is_some_and(|item| !is_named || item.names().same(&new.names))
             });
+            // Descriptors of the very name are replaced.
+            let full = new.names.full();
+            for at in &same {
+                if let Some(Item::Listed(old)) = &items[*at]
+                    && old.names.full() == full
+                    && let Some(count) = left.get_mut(&old.child.digest)
+                {
+                    *count = count.saturating_sub(1);
+                }
+            }
             let mut there = false;
             let mut replaced = Vec::new();
             for at in same {
@@ -63,20 +81,29 @@ impl Index {
                 };
                 let is_new = old.child.digest != new.child.digest;
                 let rest = old.names.after(&new.names);
-                let shares_text = is_named && old.names.full() != new.names.full();
+                let shares_text = is_named && old.names.full() != full;
+                let digest = old.child.digest;
+                let count = left.entry(digest).or_default();
+                let kept = shares_text && rest.is_empty() && *count == 1;
                 if is_new && is_named {
+                    let names = old.names.lost(&rest);
                     merged.moved.push(Moved {
-                        names: old.names.lost(&rest),
-                        digest: old.child.digest,
-                        kept: shares_text && rest.is_empty(),
+                        names,
+                        digest,
+                        kept,
                     });
                 }
-                if is_new && shares_text {
+                if is_new && shares_text && (kept || !rest.is_empty()) {
                     *old = renamed(old, &rest, limits)?;
                     merged.changed = true;
-                    if rest.is_empty() {
-                        unnamed.entry(old.child.digest).or_default().push(at);
+                    if kept {
+                        unnamed.entry(digest).or_default().push(at);
                     }
+                } else if is_new && shares_text {
+                    // Another descriptor lists the image.
+                    *count = count.saturating_sub(1);
+                    items[at] = None;
+                    merged.changed = true;
                 } else if !is_new && shares_text && !rest.is_empty() {
                     merged.changed |= annotate(&mut old.child, &new.child);
                     named.add(&old.names, at);

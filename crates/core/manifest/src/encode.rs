@@ -344,6 +344,13 @@ fn layer_descriptors(
                 describe(replaced, layer_type(parts, i)?, &found, sealed.size)
             }
         };
+        let kind = map.get("mediaType").and_then(Value::as_str);
+        if sealed.step == Step::Recompress
+            && !kind.is_some_and(|kind| is_true(parts.family, kind, layer, sealed))
+        {
+            // The layer was made anew because of its wrong type, and came out with the same bytes.
+            map.insert("mediaType".into(), Value::from(layer_type(parts, i)?));
+        }
         put_layer_fields(&mut map, parts, i, kept, report);
         descriptors.push(Value::Object(map));
     }

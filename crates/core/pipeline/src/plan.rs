@@ -249,7 +249,8 @@ pub fn plan(layers: &[Known], target: &Capabilities, options: &Options) -> Resul
 }
 
 /// Says whether layers that are made anew keep their tables of contents: where no other compression was requested,
-/// and each of these layers has a table.
+/// and each of these layers has a table that is no part of its tar. The table of eStargz is an entry of the tar, so
+/// another table would change the diff ID.
 fn keeps_toc(
     layers: &[Known],
     steps: &[LayerStep],
@@ -261,7 +262,8 @@ fn keeps_toc(
         .filter(|step| !matches!(step, LayerStep::Keep(_)));
     let has_toc = |step: &LayerStep| match step {
         LayerStep::Recompress(i, encoding) => {
-            layers[*i].toc && layers[*i].compression == encoding.compression
+            let kept = layers[*i].compression == encoding.compression;
+            layers[*i].toc && kept && encoding.compression == Compression::Zstd
         }
         LayerStep::Keep(_) | LayerStep::Squash(..) => false,
     };

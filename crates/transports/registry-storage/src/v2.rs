@@ -281,27 +281,34 @@ impl Reading<'_> {
             let Manifest {
                 stored, is_image, ..
             } = self.manifests[digest];
-            let mut texts = Vec::new();
-            for repository in repositories {
-                texts.push(format!("{repository}@{digest}"));
-                if stored != *digest && !reached.contains(&stored) {
-                    texts.push(format!("{repository}@{stored}"));
+            // An image has a name in each of its repositories, which docker prints as `REPOSITORY@DIGEST`; another
+            // document has none.
+            let groups = match is_image {
+                true => repositories.chunks(1),
+                false => repositories.chunks(repositories.len().max(1)),
+            };
+            for repositories in groups {
+                let mut texts = Vec::new();
+                for repository in repositories {
+                    texts.push(format!("{repository}@{digest}"));
+                    if stored != *digest && !reached.contains(&stored) {
+                        texts.push(format!("{repository}@{stored}"));
+                    }
                 }
+                let first = repositories.first().filter(|_| is_image);
+                let name = first.map(|repository| Name {
+                    tag: None,
+                    digest: Some(*digest),
+                    ..name(self.host, repository, "latest")
+                });
+                self.listed.heads.push(Head {
+                    name,
+                    texts,
+                    child: Some(self.manifests[digest].child.clone()),
+                    source: Source::Manifest(*digest),
+                    repositories: repositories.to_vec(),
+                });
             }
-            // Docker prints such an image as `REPOSITORY@DIGEST`.
-            let first = repositories.first().filter(|_| is_image);
-            let name = first.map(|repository| Name {
-                tag: None,
-                digest: Some(*digest),
-                ..name(self.host, repository, "latest")
-            });
-            self.listed.heads.push(Head {
-                name,
-                texts,
-                child: Some(self.manifests[digest].child.clone()),
-                source: Source::Manifest(*digest),
-                repositories: repositories.clone(),
-            });
         }
     }
 }

@@ -19,7 +19,7 @@ Examples:
 /// Publish images as a static appc site: ACIs, image tags files, discovery pages
 ///
 /// The directory is the document root of one host, for any web server. ACIs are published byte for
-/// byte, with their `.asc` files; images of other formats are converted. The existing content of the
+/// byte, with their `.asc` files, unless an option asks for other ACIs; images of other formats are converted. The existing content of the
 /// site stays.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

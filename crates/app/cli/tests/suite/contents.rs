@@ -273,3 +273,49 @@ fn an_image_with_a_layer_of_an_unknown_type_is_named_with_the_type() {
         sandbox.fails(args, 1, &texts);
     }
 }
+
+/// C14a. The written types are true, also where the bytes come out the same.
+#[test]
+fn a_wrong_media_type_is_mended_by_the_compression_that_the_layer_has() {
+    let sandbox = Sandbox::new();
+    for (compression, right) in [("none", ""), ("gzip", "+gzip"), ("zstd:chunked", "+zstd")] {
+        sandbox.layout("plain", "example.com/app", FILES);
+        let written = ["convert", "plain", "oci:in", "--compression", compression];
+        sandbox.ok(&written);
+        let mut index = read(&sandbox, "in/index.json");
+        let mut manifest = read(&sandbox, &blob("in", &index["manifests"][0]));
+        let kind = "application/vnd.oci.image.layer.v1.tar";
+        let wrong = if compression == "gzip" {
+            "+zstd"
+        } else {
+            "+gzip"
+        };
+        for layer in manifest["layers"].as_array_mut().unwrap() {
+            layer["mediaType"] = json!(format!("{kind}{wrong}"));
+        }
+        store(&sandbox, "in", &mut index["manifests"][0], &manifest);
+        fs::write(sandbox.path("in/index.json"), index.to_string()).unwrap();
+        let out = format!("oci:{}", compression.replace(':', "-"));
+        let output = sandbox.run(&["recompress", "in", &out, "--compression", compression]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && !told.contains("unchanged"),
+            "{told}"
+        );
+        let out = out.strip_prefix("oci:").unwrap();
+        let index = read(&sandbox, &format!("{out}/index.json"));
+        let mended = read(&sandbox, &blob(out, &index["manifests"][0]));
+        for (layer, old) in mended["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(manifest["layers"].as_array().unwrap())
+        {
+            assert_eq!(layer["mediaType"], format!("{kind}{right}"));
+            assert_eq!(layer["digest"], old["digest"]);
+        }
+        for folder in ["plain", "in"] {
+            fs::remove_dir_all(sandbox.path(folder)).unwrap();
+        }
+    }
+}

@@ -191,6 +191,26 @@ fn a_name_that_no_reference_holds_replaces_itself() {
     assert!(done.contains("/team/app:1.0_git"), "{done}");
 }
 
+/// An image keeps no descriptor without a name beside one with a name.
+#[test]
+fn k58_an_image_with_another_name_needs_no_descriptor_without_one() {
+    let sandbox = layouts();
+    let z = entries(&sandbox, "tag")[0].2.clone();
+    sandbox.ok(&["layout", "tag", "tag", "1.0", "example.com/z:2"]);
+    assert_eq!(entries(&sandbox, "tag").len(), 2);
+    let output = sandbox.run(&["convert", "x", "oci:tag", "--ref-name", "tag"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.contains(&format!("{z} was called \"1.0\"\n")),
+        "{told}"
+    );
+    let names: Vec<String> = entries(&sandbox, "tag")
+        .into_iter()
+        .map(|entry| entry.1)
+        .collect();
+    assert_eq!(names, ["example.com/z:2", "example.com/x:1.0"]);
+}
+
 #[test]
 fn c8c_one_image_with_two_names_is_one_image() {
     let sandbox = Sandbox::new();

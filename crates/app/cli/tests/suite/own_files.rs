@@ -59,6 +59,51 @@ fn n15_a_migration_replaces_its_own_files_only() {
 }
 
 #[test]
+fn a_named_journal_makes_no_other_file_its_own() {
+    let sandbox = Sandbox::new();
+    build::layout(&images(1), &sandbox.path("store")).unwrap();
+    let migrate =
+        |to: &str| ["migrate", "oci:store", to, "--journal", "journal"].map(str::to_owned);
+    let run = |to: &str| {
+        let words = migrate(to);
+        sandbox.run(&words.each_ref().map(|word| &**word))
+    };
+    assert!(run("aci:a/").status.success());
+    let file = fs::read_dir(sandbox.path("a"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .file_name();
+    fs::create_dir(sandbox.path("b")).unwrap();
+    fs::write(sandbox.path("b").join(&file), "mine").unwrap();
+    for _ in 0..2 {
+        assert_eq!(run("aci:b/").status.code(), Some(1));
+        assert_eq!(fs::read(sandbox.path("b").join(&file)).unwrap(), b"mine");
+    }
+    assert!(run("aci:a/").status.success());
+}
+
+#[test]
+fn a_migration_into_a_layout_tells_which_names_moved() {
+    let sandbox = Sandbox::new();
+    build::layout(&images(1), &sandbox.path("store")).unwrap();
+    sandbox.ok(&["migrate", "oci:store", "oci:out", "--journal", "one"]);
+    fs::remove_dir_all(sandbox.path("store")).unwrap();
+    let mut other = images(1);
+    other[0].layers.pop();
+    build::layout(&other, &sandbox.path("store")).unwrap();
+    let output = sandbox.run(&["migrate", "oci:store", "oci:out", "--journal", "two"]);
+    assert!(output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
+    assert!(
+        told.contains("moved") && told.contains("the index no longer lists it"),
+        "{told}"
+    );
+}
+
+#[test]
 fn options_of_a_site_need_a_site() {
     let sandbox = Sandbox::new();
     build::layout(&images(1), &sandbox.path("store")).unwrap();

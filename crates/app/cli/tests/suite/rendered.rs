@@ -154,6 +154,24 @@ fn publish_obeys_the_options_that_change_or_choose_acis() {
         given,
         "the ACI itself is unchanged"
     );
+    // Merging changes no ACI; other changes lose the signature, which is told.
+    fs::write(sandbox.path("amd64.aci.asc"), "signature").unwrap();
+    sandbox.ok(&["publish", "amd64.aci", "merged", "--squash", "--strict"]);
+    let signature = "aci/example.com/app/1.0-linux-amd64.aci.asc";
+    assert!(sandbox.path("merged").join(signature).is_file());
+    let clamped = ["publish", "amd64.aci", "clamped", "--clamp-mtime", "1"];
+    sandbox.fails(
+        &[&clamped[..], &["--strict"]].concat(),
+        3,
+        &["signature dropped"],
+    );
+    let output = sandbox.run(&clamped);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("signature dropped: the ACI was written anew"),
+        "{told}"
+    );
+    assert!(!sandbox.path("clamped").join(signature).exists());
     sandbox.ok(&[
         "publish",
         "amd64.aci",

@@ -203,6 +203,17 @@ fn an_image_without_a_tag_is_named_by_its_digest() {
         let expected = format!("example.com/team/app@{digest}");
         assert_eq!(name, named.then_some(expected), "{text}");
     }
+    // In each of its repositories.
+    let digest = fixture.blob(r#"{"fsLayers":[1]}"#);
+    for repository in ["one", "two"] {
+        fixture.revision(repository, &digest);
+    }
+    let entries = fixture.open().unwrap().roots().unwrap().into_iter();
+    let texts = entries
+        .filter(|entry| entry.digest() == Some(digest))
+        .map(|entry| entry.texts);
+    let expected = ["one", "two"].map(|repository| vec![format!("{repository}@{digest}")]);
+    assert_eq!(texts.collect::<Vec<_>>(), expected);
 }
 
 #[test]
