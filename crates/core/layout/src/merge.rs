@@ -29,128 +29,171 @@ impl Index {
     /// # Errors
     /// [`Code::BadJson`](imgconv_model::Code::BadJson) if the text of a descriptor is malformed.
     pub fn merge(&mut self, published: &[Listed], limits: &Limits) -> Result<Merged> {
-        let mut merged = Merged::default();
-        let old = std::mem::take(&mut self.items);
-        let mut named = ByName::default();
-        let mut unnamed: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
-        let mut items: Vec<Option<Item>> = Vec::with_capacity(old.len() + published.len());
-        // The number of descriptors of each image.
-        let mut left: BTreeMap<Digest, usize> = BTreeMap::new();
+        let mut merging = Merging {
+            limits,
+            items: Vec::with_capacity(self.items.len() + published.len()),
+            named: ByName::default(),
+            unnamed: BTreeMap::new(),
+            left: BTreeMap::new(),
+            merged: Merged::default(),
+        };
         for new in published {
-            *left.entry(new.child.digest).or_default() += 1;
+            *merging.left.entry(new.child.digest).or_default() += 1;
         }
-        for item in old {
-            let at = items.len();
+        for item in std::mem::take(&mut self.items) {
             if let Some(digest) = item.digest() {
-                *left.entry(digest).or_default() += 1;
+                *merging.left.entry(digest).or_default() += 1;
             }
-            match (item.names().is_empty(), item.digest()) {
-                (false, _) => named.add(item.names(), at),
-                (true, Some(digest)) => unnamed.entry(digest).or_default().push(at),
-                (true, None) => {}
-            }
-            items.push(Some(item));
+            merging.note(item.names(), item.digest(), merging.items.len());
+            merging.items.push(Some(item));
         }
         for new in published {
-            let is_named = !new.names.is_empty();
-            let mut same = match is_named {
-                true => named.take(&new.names),
-                false => unnamed.remove(&new.child.digest).unwrap_or_default(),
-            };
-            // An item that was removed or replaced meanwhile may have another name or no name.
-            same.retain(|at| {
-                let item = items[*at].as_ref();
-                item.is_some_and(|item| !is_named || item.names().same(&new.names))
-            });
-            // Descriptors of the very name are replaced.
-            let full = new.names.full();
-            for at in &same {
-                if let Some(Item::Listed(old)) = &items[*at]
-                    && old.names.full() == full
-                    && let Some(count) = left.get_mut(&old.child.digest)
-                {
-                    *count = count.saturating_sub(1);
-                }
-            }
-            let mut there = false;
-            let mut replaced = Vec::new();
-            for at in same {
-                let Some(Item::Listed(old)) = &mut items[at] else {
-                    replaced.push(at);
-                    continue;
-                };
-                let is_new = old.child.digest != new.child.digest;
-                let rest = old.names.after(&new.names);
-                let shares_text = is_named && old.names.full() != full;
-                let digest = old.child.digest;
-                let count = left.entry(digest).or_default();
-                let kept = shares_text && rest.is_empty() && *count == 1;
-                if is_new && is_named {
-                    let names = old.names.lost(&rest);
-                    merged.moved.push(Moved {
-                        names,
-                        digest,
-                        kept,
-                    });
-                }
-                if is_new && shares_text && (kept || !rest.is_empty()) {
-                    *old = renamed(old, &rest, limits)?;
-                    merged.changed = true;
-                    if kept {
-                        unnamed.entry(digest).or_default().push(at);
-                    }
-                } else if is_new && shares_text {
-                    // Another descriptor lists the image.
-                    *count = count.saturating_sub(1);
-                    items[at] = None;
-                    merged.changed = true;
-                } else if !is_new && shares_text && !rest.is_empty() {
-                    merged.changed |= annotate(&mut old.child, &new.child);
-                    named.add(&old.names, at);
-                    there = true;
-                } else {
-                    replaced.push(at);
-                }
-            }
-            if there {
-                for at in replaced {
-                    items[at] = None;
-                    merged.changed = true;
-                }
-                continue;
-            }
-            let Some((&first, others)) = replaced.split_first() else {
-                let at = items.len();
-                match is_named {
-                    true => named.add(&new.names, at),
-                    false => unnamed.entry(new.child.digest).or_default().push(at),
-                }
-                items.push(Some(Item::Listed(new.clone())));
-                merged.changed = true;
-                continue;
-            };
-            for at in others {
-                items[*at] = None;
-                merged.changed = true;
-            }
-            match &mut items[first] {
-                Some(Item::Listed(old))
-                    if old.child.digest == new.child.digest && old.names.same_texts(&new.names) =>
-                {
-                    merged.changed |= annotate(&mut old.child, &new.child);
-                }
-                place => {
-                    *place = Some(Item::Listed(new.clone()));
-                    merged.changed = true;
-                }
-            }
-            match is_named {
-                true => named.add(&new.names, first),
-                false => unnamed.entry(new.child.digest).or_default().push(first),
+            merging.publish(new)?;
+        }
+        self.items = merging.items.into_iter().flatten().collect();
+        Ok(merging.merged)
+    }
+}
+
+/// The state of a merge.
+struct Merging<'a> {
+    limits: &'a Limits,
+    /// The items of the new index; removed ones are `None`.
+    items: Vec<Option<Item>>,
+    /// The positions of items with names.
+    named: ByName,
+    /// The positions of items without names, by the image.
+    unnamed: BTreeMap<Digest, Vec<usize>>,
+    /// The number of descriptors of each image, with those that are still to be published.
+    left: BTreeMap<Digest, usize>,
+    merged: Merged,
+}
+
+/// The effect of a new descriptor on an item that has the same name.
+enum Effect {
+    /// The new descriptor takes its place.
+    Replaced,
+    /// The item is the same image with a fuller name, and says all that the new descriptor says.
+    Suffices,
+    /// The item lost the name.
+    Moved,
+}
+
+impl Merging<'_> {
+    /// Records where the descriptor of a name or image is.
+    fn note(&mut self, names: &Names, digest: Option<Digest>, at: usize) {
+        match (names.is_empty(), digest) {
+            (false, _) => self.named.add(names, at),
+            (true, Some(digest)) => self.unnamed.entry(digest).or_default().push(at),
+            (true, None) => {}
+        }
+    }
+
+    fn publish(&mut self, new: &Listed) -> Result<()> {
+        let digest = new.child.digest;
+        let same = self.same(new);
+        // Descriptors of the very name are replaced.
+        for at in &same {
+            if let Some(Item::Listed(old)) = &self.items[*at]
+                && old.names.full() == new.names.full()
+            {
+                let of_image = self.left.entry(old.child.digest).or_default();
+                *of_image = of_image.saturating_sub(1);
             }
         }
-        self.items = items.into_iter().flatten().collect();
-        Ok(merged)
+        let (mut suffices, mut replaced) = (false, Vec::new());
+        for at in same {
+            match self.effect(at, new)? {
+                Effect::Replaced => replaced.push(at),
+                Effect::Suffices => suffices = true,
+                Effect::Moved => {}
+            }
+        }
+        let place = match suffices {
+            true => None,
+            false => replaced.first().copied(),
+        };
+        for at in replaced.into_iter().filter(|at| Some(*at) != place) {
+            self.items[at] = None;
+            self.merged.changed = true;
+        }
+        if suffices {
+            return Ok(());
+        }
+        let at = place.unwrap_or(self.items.len());
+        match self.items.get_mut(at) {
+            Some(Some(Item::Listed(old)))
+                if old.child.digest == digest && old.names.same_texts(&new.names) =>
+            {
+                self.merged.changed |= annotate(&mut old.child, &new.child);
+            }
+            Some(item) => {
+                *item = Some(Item::Listed(new.clone()));
+                self.merged.changed = true;
+            }
+            None => {
+                self.items.push(Some(Item::Listed(new.clone())));
+                self.merged.changed = true;
+            }
+        }
+        self.note(&new.names, Some(digest), at);
+        Ok(())
+    }
+
+    /// The items with the name of a new descriptor; of a descriptor without a name, those of the same image.
+    fn same(&mut self, new: &Listed) -> Vec<usize> {
+        if new.names.is_empty() {
+            let same = self.unnamed.remove(&new.child.digest);
+            return same.unwrap_or_default();
+        }
+        let mut same = self.named.take(&new.names);
+        // An item that was removed or replaced meanwhile may have another name or no name.
+        same.retain(|at| {
+            let item = self.items[*at].as_ref();
+            item.is_some_and(|item| item.names().same(&new.names))
+        });
+        same
+    }
+
+    /// Applies the name of a new descriptor to an item that has it too.
+    fn effect(&mut self, at: usize, new: &Listed) -> Result<Effect> {
+        let Some(Item::Listed(old)) = &mut self.items[at] else {
+            return Ok(Effect::Replaced);
+        };
+        let digest = old.child.digest;
+        let rest = old.names.after(&new.names);
+        let shares_text = old.names.full() != new.names.full();
+        if digest == new.child.digest {
+            if !shares_text || rest.is_empty() {
+                return Ok(Effect::Replaced);
+            }
+            self.merged.changed |= annotate(&mut old.child, &new.child);
+            let names = old.names.clone();
+            self.note(&names, Some(digest), at);
+            return Ok(Effect::Suffices);
+        }
+        let of_image = self.left.entry(digest).or_default();
+        let kept = shares_text && rest.is_empty() && *of_image == 1;
+        self.merged.moved.push(Moved {
+            names: old.names.lost(&rest),
+            digest,
+            kept,
+        });
+        if !shares_text {
+            return Ok(Effect::Replaced);
+        }
+        self.merged.changed = true;
+        if kept || !rest.is_empty() {
+            *old = renamed(old, &rest, self.limits)?;
+            if kept {
+                self.note(&rest, Some(digest), at);
+            }
+        } else {
+            // Another descriptor lists the image.
+            *of_image = of_image.saturating_sub(1);
+            self.items[at] = None;
+        }
+        Ok(Effect::Moved)
     }
 }
 
