@@ -42,6 +42,11 @@ impl Credentials {
             .authfile
             .clone()
             .filter(|file| !file.as_os_str().is_empty());
+        if let Some(file) = &auth_file {
+            let readable = std::fs::metadata(file);
+            readable
+                .map_err(|error| Error::io(error, format!("`--authfile {}`", file.display())))?;
+        }
         let auth_file = auth_file.map(|file| vec![file]);
         network.auth_files = auth_file.unwrap_or_else(environment::auth_files);
         for text in &self.creds {

@@ -176,6 +176,18 @@ fn the_digest_of_an_index_is_told() {
 }
 
 #[test]
+fn a_file_of_credentials_that_is_missing_is_an_error() {
+    let sandbox = Sandbox::new();
+    let args = [
+        "inspect",
+        "docker://127.0.0.1:1/a:1",
+        "--authfile",
+        "absent.json",
+    ];
+    sandbox.fails(&args, 1, &["--authfile absent.json", "No such file"]);
+}
+
+#[test]
 fn an_empty_variable_counts_as_one_that_is_not_set() {
     let sandbox = Sandbox::new();
     build::layout(&images(1), &sandbox.path("store")).unwrap();
