@@ -77,6 +77,8 @@ pub(crate) struct Notices {
     pub(crate) owner_lost: Tally,
     /// Special files whose mode could not be set.
     pub(crate) mode_lost: Tally,
+    /// Entries whose time the file system replaced by one that it can hold.
+    pub(crate) time_changed: Tally,
 }
 
 impl Notices {
@@ -95,6 +97,7 @@ impl Notices {
             ]),
             recorded_owners: sum(&[&self.owner_recorded]),
             modes: sum(&[&self.mode_lost]),
+            times: sum(&[&self.time_changed]),
         }
     }
 
@@ -170,6 +173,11 @@ impl Notices {
             "mode-skipped",
             &self.mode_lost,
             "permissions of special files could not be set, `/proc` is needed for that",
+        );
+        warn(
+            "time-changed",
+            &self.time_changed,
+            "the file system can't hold the times and set the nearest ones",
         );
     }
 }

@@ -40,4 +40,6 @@ pub struct LeftOut {
     pub recorded_owners: u64,
     /// Special files without their permissions.
     pub modes: u64,
+    /// Entries with another time, the nearest that the file system can hold.
+    pub times: u64,
 }

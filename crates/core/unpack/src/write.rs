@@ -19,7 +19,7 @@ use imgconv_model::{Code, Env, Error, Event, Result, quote};
 use imgconv_tar::{EntryKind, Time};
 use rustix::{
     fs::{
-        AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat,
+        AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat,
         fchmod, fchown, fsetxattr, fstat, futimens, linkat, makedev, mkdirat, mknodat, openat,
         statat, symlinkat, utimensat,
     },
@@ -365,7 +365,27 @@ impl<'a> Writer<'a> {
                 Owner::Failed | Owner::Impossible => {}
             }
         }
-        futimens(file, &times(node.mtime)).map_err(|error| Error::from_io(error.into()))
+        let failed = |error: Errno| Error::from_io(error.into());
+        futimens(file, &times(node.mtime)).map_err(failed)?;
+        self.check_time(path, node.mtime, || fstat(file))
+            .map_err(failed)
+    }
+
+    /// Counts an entry whose time the file system cut. Linux sets the nearest time without an error (utimensat(2)).
+    fn check_time(
+        &mut self,
+        path: &[u8],
+        wanted: Time,
+        stat: impl FnOnce() -> std::result::Result<Stat, Errno>,
+    ) -> std::result::Result<(), Errno> {
+        // Every file system holds these times.
+        if (0..=i64::from(i32::MAX)).contains(&wanted.seconds) {
+            return Ok(());
+        }
+        if stat()?.st_mtime != wanted.seconds {
+            self.notices.time_changed.add(path);
+        }
+        Ok(())
     }
 
     /// Gives a link or special file, which must not be opened, its metadata.
@@ -404,13 +424,11 @@ impl<'a> Writer<'a> {
                 Err(error) => return Err(Error::from_io(error)),
             }
         }
-        utimensat(
-            directory,
-            name,
-            &times(node.mtime),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )
-        .map_err(|error| Error::from_io(error.into()))
+        let failed = |error: Errno| Error::from_io(error.into());
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        utimensat(directory, name, &times(node.mtime), flags).map_err(failed)?;
+        self.check_time(path, node.mtime, || statat(directory, name, flags))
+            .map_err(failed)
     }
 
     /// Sets an owner with `set`, as root.

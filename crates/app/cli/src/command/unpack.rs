@@ -98,6 +98,7 @@ fn summary(left_out: &LeftOut) -> String {
         (left_out.privileges, "set-user-ID bits and capabilities"),
         (left_out.attributes, "extended attributes"),
         (left_out.modes, "permissions of special files"),
+        (left_out.times, "times"),
     ];
     let kinds = kinds.iter().filter(|(count, _)| *count > 0);
     let kinds: Vec<String> = kinds

@@ -384,6 +384,35 @@ fn i5c_an_attribute_that_the_file_system_refuses() {
     );
 }
 
+/// The file system may hold such times, as tmpfs does, or cut them, as ext4 does; a changed time is told.
+#[test]
+fn i6_times_that_the_file_system_cuts_are_told() {
+    let world = World::new();
+    let far = 300_000_000_000;
+    world.unpack(&[
+        file("f", "x").time(far, 0),
+        symlink("f", "l").time(-99_999_999_999, 0),
+        dir("d", 0o755).time(far, 0),
+        file("now", "x").time(1_000_000_000, 0),
+    ]);
+    let time = |path: &str| fs::symlink_metadata(world.at(path)).unwrap().mtime();
+    assert_eq!(time("now"), 1_000_000_000);
+    let wanted = [("f", far), ("l", -99_999_999_999), ("d", far)];
+    let changed = wanted.iter().filter(|(path, wanted)| time(path) != *wanted);
+    let changed: Vec<&str> = changed.map(|(path, _)| *path).collect();
+    if changed.is_empty() {
+        return skip("the file system holds all times");
+    }
+    let warning = world.warning("time-changed");
+    assert!(
+        warning.contains(&format!("({}):", changed.len())),
+        "{warning}"
+    );
+    for path in changed {
+        assert!(warning.contains(&format!("{path:?}")), "{warning}");
+    }
+}
+
 #[test]
 fn i6_modes_that_shut_the_writer_out() {
     let world = World::new();
