@@ -331,6 +331,7 @@ fn guarded(oracle: &mut Oracle) {
         certificates(oracle)?;
         let at = |name: &str| oracle.path(name).display().to_string();
         fs::write(oracle.path("htpasswd"), HTPASSWD).map_err(|e| e.to_string())?;
+        fs::write(oracle.path("none.json"), "{}").map_err(|e| e.to_string())?;
         let http = format!(
             "  tls:\n    certificate: '{}'\n    key: '{}'\n",
             at("tls/server.crt"),
