@@ -392,6 +392,7 @@ impl Worker<'_> {
         let files = match opened {
             Opened::Shared(sink) => {
                 sink.settle()?;
+                note_digests(&mut items, &publications);
                 self.files(job, &written.stored)?
             }
             Opened::Own(sink) => {

@@ -170,6 +170,11 @@ fn the_digest_of_an_index_is_told() {
     }
     let digests = fs::read_to_string(sandbox.path("digests")).unwrap();
     assert_eq!(digests.lines().collect::<Vec<_>>(), expected);
+    let migrated = sandbox.ok(&["migrate", "oci:out", "oci:moved", "--json"]);
+    let migrated: Value = serde_json::from_str(&migrated).unwrap();
+    for image in migrated["images"][0]["outcomes"].as_array().unwrap() {
+        assert_eq!(image["index"], expected[0]);
+    }
     let one = sandbox.ok(&["aci-to-oci", "amd64.aci", "one", "--json"]);
     let one: Value = serde_json::from_str(&one).unwrap();
     assert_eq!(one["images"][0].get("index"), None);
