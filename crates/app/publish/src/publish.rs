@@ -60,7 +60,7 @@ pub struct SiteOptions {
 }
 
 /// Publishes images to a site, which may not exist yet. ACIs are published byte for byte, with the
-/// signature beside them; all other images are converted. Existing files of the site stay; only
+/// signature beside them, unless an option asks for other ACIs; all other images are converted. Existing files of the site stay; only
 /// files that differ are replaced, image tags and pages last.
 ///
 /// # Errors
